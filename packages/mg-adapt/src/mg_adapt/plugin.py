@@ -1,0 +1,1 @@
+"""Records that mg-adapt contributes. Imports the contract and nothing heavy."""

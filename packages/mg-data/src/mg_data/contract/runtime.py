@@ -1,0 +1,208 @@
+"""Objects that packages pass to one another at run time.
+
+Nothing here imports numpy or torch when it is loaded: the annotations are for readers and type checkers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class ModelOutput(NamedTuple):
+    """What every model returns for a batch.
+
+    logits: (N, K), before the softmax. feature: (N, d), what the classifier reads.
+    """
+
+    logits: Any
+    feature: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What one sample of a modality looks like; enough to build a model for it, and kept in checkpoints.
+
+    Args:
+        kind: ``keypoints`` (C, T, V), ``people`` (P, T, V, 3), ``video`` (C, T, H, W) or ``signal`` (C, T).
+        shape: the sample's shape.
+        dtype: numpy name of the sample's type.
+        layout: keypoint layout, if there are keypoints.
+        extra: further facts by name, JSON values only.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    layout: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON value that :meth:`from_json` reads back."""
+        return {
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "layout": self.layout,
+            "extra": dict(self.extra),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> InputSpec:
+        """Rebuild the record that :meth:`to_json` described."""
+        return cls(
+            kind=value["kind"],
+            shape=tuple(value["shape"]),
+            dtype=value["dtype"],
+            layout=value["layout"],
+            extra=dict(value["extra"]),
+        )
+
+
+class Modality(Protocol):
+    """Reads one store and turns clips into samples. Opened once a process; safe to pickle.
+
+    ``clip_ids`` lists the clips it can serve. ``sample`` with a generator draws a training sample (random
+    frames, augmentation, no flip); with ``None`` the one deterministic test sample. ``views`` yields the test
+    samples whose logits are averaged (the deterministic sample alone unless the modality has several clips).
+    """
+
+    input: InputSpec
+    clip_ids: NDArray[np.str_]
+
+    def sample(self, clip_id: str, rng: np.random.Generator | None) -> NDArray[Any]: ...
+
+    def views(self, clip_id: str) -> list[NDArray[Any]]: ...
+
+    def flip(self, sample: NDArray[Any]) -> NDArray[Any]:
+        """Mirror a sample horizontally: an involution that leaves its argument as it was."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawClip:
+    """One clip of an importer.
+
+    Args:
+        start, stop: frames in its video, half-open.
+        joints: (T, P, V, 3) float32, or None if the data set has no keypoints.
+        label: class index, -1 if unknown; goes to labels.csv, never into a store.
+        signals: name -> (T', C) float32 array at its own rate.
+    """
+
+    clip_id: str
+    subject_id: str
+    video_id: str
+    start: int
+    stop: int
+    joints: NDArray[np.float32] | None
+    label: int = -1
+    signals: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """A clip or file that was not imported, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(kw_only=True)
+class DatasetImport:
+    """What an importer returns: facts about all clips, and the clips one by one.
+
+    ``clips`` is consumed once, lazily; ``dropped`` grows while it is consumed.
+    ``signals`` maps a signal's name to its attributes (``rate_hz``, ``units``, ``channels``).
+    """
+
+    class_names: tuple[str, ...]
+    vocabulary: str
+    layout: str
+    columns: tuple[str, str, str]
+    image_size: tuple[int, int]
+    clips: Iterable[RawClip]
+    total: int
+    camera: tuple[float, float, float, float] | None = None
+    signals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    dropped: list[Dropped] = field(default_factory=list)
+
+
+class FrameSource(Protocol):
+    """Opens the frames of one clip, in order, as (H, W, 3) uint8 RGB or (H, W) uint16 arrays."""
+
+    def frames(self, video_id: str, start: int, stop: int) -> Iterator[NDArray[Any]]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetScores:
+    """Scores of the unlabelled target, as an adapter sees them: there is no label in it.
+
+    Args:
+        clip_ids: (N,) text. class_names: K names.
+        probs: (N, K) the weighted vote of all models.
+        model_probs: (M, N, K), 0 where absent. present: (M, N) bool. model_names: M names.
+        prior: (K,) class frequencies of the labelled source.
+    """
+
+    clip_ids: NDArray[np.str_]
+    class_names: tuple[str, ...]
+    probs: NDArray[np.float64]
+    model_probs: NDArray[np.float64]
+    present: NDArray[np.bool_]
+    model_names: tuple[str, ...]
+    prior: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoLabels:
+    """What an adapter returns: ``rows`` of the target scores and the label given to each.
+
+    Args:
+        rows: (S,) int64. labels: (S,) int32. confidence: (S,) float32 in [0, 1].
+    """
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    confidence: NDArray[np.float32]
+    probs: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What a command did.
+
+    Args:
+        data: JSON value, printed with ``--json`` and kept in the run's record.
+        text: what a person reads on stdout.
+    """
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    text: str = ""
+
+
+class Progress(Protocol):
+    """A running progress bar."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None: ...
+
+
+class Console(Protocol):
+    """Where talk goes (stderr); silent with ``--quiet``. Results go to stdout through StageResult."""
+
+    quiet: bool
+
+    def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def progress(self, label: str, total: int | None) -> AbstractContextManager[Progress]: ...
+
+

@@ -1,0 +1,1 @@
+"""Records that mg-data contributes. Imports the contract and nothing heavy."""

@@ -1,0 +1,1 @@
+"""Records that mg-fusion contributes. Imports the contract and nothing heavy."""

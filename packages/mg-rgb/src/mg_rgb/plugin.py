@@ -1,0 +1,1 @@
+"""Records that mg-rgb contributes. Imports the contract and nothing heavy."""

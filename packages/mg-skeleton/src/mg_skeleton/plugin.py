@@ -1,0 +1,1 @@
+"""Records that mg-skeleton contributes. Imports the contract and nothing heavy."""
