@@ -1,0 +1,1 @@
+"""The ``mg`` command and mg-data's own subcommands."""

@@ -1,0 +1,92 @@
+"""mg-data's own commands; the heavy part of each is named by its factory."""
+
+from __future__ import annotations
+
+from mg_data.contract.specs import CommandSpec, Param
+
+_JSON_NOTE = "(use --json for all of it)"
+
+COMMANDS = (
+    CommandSpec(
+        path=("plugins",),
+        summary="List plugins: distribution, version, state, and what each adds.",
+        factory="mg_data.cli.inspect:plugins",
+    ),
+    CommandSpec(
+        path=("models",),
+        summary="List trainable models, their modalities and presets.",
+        factory="mg_data.cli.inspect:models",
+    ),
+    CommandSpec(
+        path=("layouts",),
+        summary="List keypoint layouts.",
+        factory="mg_data.cli.inspect:layouts",
+    ),
+    CommandSpec(
+        path=("doctor",),
+        summary="Check this installation: versions, builds, disk, devices, plugins.",
+        factory="mg_data.cli.doctor:doctor",
+    ),
+    CommandSpec(
+        path=("store", "info"),
+        summary=f"Describe a store: header, rows, taint, provenance {_JSON_NOTE}.",
+        factory="mg_data.cli.stores:info",
+        params=(
+            Param(name="path", type="path", role="input", positional=True, required=True, help="a store"),
+        ),
+    ),
+    CommandSpec(
+        path=("store", "check"),
+        summary="Check stores completely: structure, checksums, digest.",
+        factory="mg_data.cli.stores:check",
+        params=(
+            Param(
+                name="paths",
+                type="path",
+                role="input",
+                positional=True,
+                multiple=True,
+                required=True,
+                help="stores",
+            ),
+        ),
+    ),
+    CommandSpec(
+        path=("store", "export"),
+        summary="Write a score, pseudo, split or feature store as npz or csv.",
+        factory="mg_data.cli.stores:export",
+        params=(
+            Param(name="path", type="path", role="input", positional=True, required=True, help="a store"),
+            Param(
+                name="out",
+                type="path",
+                role="output",
+                flags=("-o",),
+                required=True,
+                help="file to write; its ending (.npz or .csv) decides the form",
+            ),
+        ),
+    ),
+)
+
+# Which package brings a command, so that a missing one can be named.
+HOMES = {
+    "train": "mg-adapt",
+    "predict": "mg-adapt",
+    "adapt": "mg-adapt",
+    "run": "mg-adapt",
+    "ablate": "mg-adapt",
+    "watch": "mg-adapt",
+    "fuse": "mg-fusion",
+    "score": "mg-fusion",
+    "submit": "mg-fusion",
+    "report": "mg-fusion",
+    "compare": "mg-fusion",
+}
+GROUP_SUMMARIES = {
+    "data": "Import, split, crop, synthesise and describe data.",
+    "store": "Look into stores, check and export them.",
+    "models": "List, convert and export models.",
+    "layouts": "List and draw keypoint layouts.",
+    "plugins": "List and check plugins.",
+}

@@ -1,0 +1,86 @@
+"""``mg store info|check|export``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mg_data.contract.errors import StoreError, UsageError
+from mg_data.contract.runtime import Console, StageResult
+from mg_data.store.atomic import publish, publish_text
+from mg_data.store.check import check_store, describe_store
+from mg_data.store.readers import read_store
+
+_COLUMNS = ("values", "labels", "present", "names", "subject_ids", "confidence", "votes", "probs")
+
+
+def info(*, console: Console, path: Path) -> StageResult:
+    """Describe a store."""
+    found = describe_store(path)
+    taint = found["taint"]
+    lines = [
+        f"{found['path']}: {found['mg_kind']}, format {found['mg_format_version']}, by {found['mg_writer']}",
+        f"  clips {found['clips']}, classes {found['classes']}"
+        + (f" ({found['vocabulary']})" if found["vocabulary"] else "")
+        + (f", data set {found['dataset']}" if found["dataset"] else ""),
+        f"  digest {found.get('mg_content_digest', 'none')}",
+        f"  taint {taint['state']}: trained on {taint['trained_on']} clips, "
+        f"selected on {taint['selected_on']}",
+        f"  made by {found['provenance']['command'] or 'unknown command'} at {found['mg_created']}",
+        *(f"  input {name}: {digest}" for name, digest in found["provenance"]["inputs"].items()),
+        *(f"  {name} {tuple(part['shape'])} {part['dtype']}" for name, part in found["parts"].items()),
+    ]
+    return StageResult(data=found, text="\n".join(lines))
+
+
+def check(*, console: Console, paths: list[Path]) -> StageResult:
+    """Check stores completely; the first bad one ends the command."""
+    digests = {str(path): check_store(path) for path in paths}
+    text = "\n".join(f"{path}: good, {digest}" for path, digest in digests.items())
+    return StageResult(data={"digests": digests}, text=text)
+
+
+def export(*, console: Console, path: Path, out: Path) -> StageResult:
+    """Write the arrays of a store as npz, or its rows as csv."""
+    store: Any = read_store(path)
+    if store.kind in ("clips", "streams"):
+        raise StoreError(path, f"of kind '{store.kind}' cannot be exported to a table", "read it with h5py")
+    columns: dict[str, Any] = {"clip_ids": store.clip_ids}
+    columns.update(
+        {name: getattr(store, name) for name in _COLUMNS if getattr(store, name, None) is not None}
+    )
+    columns.update(getattr(store, "features", {}))
+    store.close()
+    if out.suffix == ".npz":
+        with publish(out) as temporary, temporary.open("wb") as handle:
+            np.savez_compressed(handle, class_names=np.array(store.class_names, np.str_), **columns)
+    elif out.suffix == ".csv":
+        publish_text(out, _csv(columns, store.class_names))
+    else:
+        raise UsageError(f"{out}: the ending must be .npz or .csv")
+    return StageResult(data={"path": str(out), "clips": len(store)}, text=f"{out}: {len(store)} clips")
+
+
+def _csv(columns: dict[str, Any], class_names: tuple[str, ...]) -> str:
+    header: list[str] = []
+    parts: list[Any] = []
+    for name, values in columns.items():
+        flat = np.asarray(values).reshape(len(values), -1) if len(values) else np.empty((0, 1))
+        wide = np.asarray(values).ndim > 1
+        of_classes = wide and flat.shape[1] == len(class_names)
+        header += (
+            [f"{name}:{class_names[k] if of_classes else k}" for k in range(flat.shape[1])]
+            if wide
+            else [name.removesuffix("s") if name == "clip_ids" else name]
+        )
+        parts.append(flat)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in range(len(parts[0])):
+        writer.writerow([value for part in parts for value in part[row].tolist()])
+    return text.getvalue()

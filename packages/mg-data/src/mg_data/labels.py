@@ -1,0 +1,60 @@
+"""labels.csv: the truth, beside the stores and never in them. Columns: clip_id, label, class_name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mg_data.contract.errors import DataError
+from mg_data.store.atomic import publish_text
+
+HEADER = ("clip_id", "label", "class_name")
+
+
+def write_labels(
+    path: str | os.PathLike[str],
+    clip_ids: Iterable[str],
+    labels: Iterable[int],
+    class_names: Sequence[str],
+) -> None:
+    """Write labels.csv atomically; a label of -1 (unknown) has an empty class name."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for clip_id, label in zip(clip_ids, labels, strict=True):
+        writer.writerow((clip_id, label, class_names[label] if label >= 0 else ""))
+    publish_text(path, text.getvalue())
+
+
+def read_labels(path: str | os.PathLike[str]) -> dict[str, int]:
+    """Return clip id -> class index.
+
+    Raises:
+        DataError: no file, no such header, a duplicate id, a label that is no integer.
+    """
+    name = Path(path)
+    try:
+        with name.open(encoding="utf-8-sig", newline="") as handle:
+            rows = list(csv.reader(handle))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{name}: labels cannot be read: {error}") from error
+    if not rows or tuple(rows[0][:2]) != HEADER[:2]:
+        found = ",".join(rows[0]) if rows else "an empty file"
+        raise DataError(f"{name}: wanted the header clip_id,label,class_name, found '{found[:80]}'")
+    labels: dict[str, int] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        try:
+            clip_id, label = row[0], int(row[1])
+        except (IndexError, ValueError) as error:
+            raise DataError(
+                f"{name}, line {number}: wanted clip_id,label, found '{','.join(row)}'"
+            ) from error
+        if clip_id in labels:
+            raise DataError(f"{name}, line {number}: clip id '{clip_id}' stands twice")
+        labels[clip_id] = label
+    return labels

@@ -1,0 +1,87 @@
+"""HDF5 stores: what was computed, joined by clip id, immutable once published.
+
+The functions are loaded on first use, so that importing :mod:`mg_data` brings neither numpy nor h5py.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mg_data.store.atomic import publish, publish_json, publish_text
+    from mg_data.store.base import StoreFile, store_kind, stored_digest
+    from mg_data.store.check import check_store
+    from mg_data.store.clips import ClipsStore, ClipsWriter, read_clips
+    from mg_data.store.features import FeaturesStore, read_features, write_features
+    from mg_data.store.provenance import Provenance
+    from mg_data.store.pseudo import PseudoStore, read_pseudo, write_pseudo
+    from mg_data.store.readers import read_store
+    from mg_data.store.scores import (
+        LogitsStore,
+        ProbsStore,
+        read_logits,
+        read_probs,
+        write_logits,
+        write_probs,
+    )
+    from mg_data.store.split import SplitStore, read_split, write_split
+    from mg_data.store.streams import StreamsStore, StreamsWriter, read_streams
+    from mg_data.store.taint import Taint, clip_keys
+
+_HOMES = {
+    "atomic": ("publish", "publish_json", "publish_text"),
+    "base": ("StoreFile", "store_kind", "stored_digest"),
+    "check": ("check_store",),
+    "clips": ("ClipsStore", "ClipsWriter", "read_clips"),
+    "features": ("FeaturesStore", "read_features", "write_features"),
+    "provenance": ("Provenance",),
+    "pseudo": ("PseudoStore", "read_pseudo", "write_pseudo"),
+    "readers": ("read_store",),
+    "scores": ("LogitsStore", "ProbsStore", "read_logits", "read_probs", "write_logits", "write_probs"),
+    "split": ("SplitStore", "read_split", "write_split"),
+    "streams": ("StreamsStore", "StreamsWriter", "read_streams"),
+    "taint": ("Taint", "clip_keys"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ClipsStore",
+    "ClipsWriter",
+    "FeaturesStore",
+    "LogitsStore",
+    "ProbsStore",
+    "Provenance",
+    "PseudoStore",
+    "SplitStore",
+    "StoreFile",
+    "StreamsStore",
+    "StreamsWriter",
+    "Taint",
+    "check_store",
+    "clip_keys",
+    "publish",
+    "publish_json",
+    "publish_text",
+    "read_clips",
+    "read_features",
+    "read_logits",
+    "read_probs",
+    "read_pseudo",
+    "read_split",
+    "read_store",
+    "read_streams",
+    "store_kind",
+    "stored_digest",
+    "write_features",
+    "write_logits",
+    "write_probs",
+    "write_pseudo",
+    "write_split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'mg_data.store' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"mg_data.store.{_HOME_OF[name]}"), name)

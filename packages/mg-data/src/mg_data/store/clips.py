@@ -1,0 +1,237 @@
+"""Kind ``clips``: the index of a data set with its keypoints and further signals, ragged over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mg_data.contract.errors import StoreError
+from mg_data.store.base import (
+    PathLike,
+    StoreFile,
+    StoreWriter,
+    check_class_names,
+    check_clip_ids,
+    create_store,
+    read_text,
+)
+from mg_data.store.provenance import Provenance
+from mg_data.store.ragged import RaggedColumn
+
+
+class ClipsWriter:
+    """Writes a clips store clip by clip; the file appears under its name when the block ends cleanly.
+
+    Args:
+        path: the store to write.
+        dataset: name of the data set; part of every clip's taint key.
+        class_names: K names; labels themselves never enter a clips store.
+        layout: keypoint layout of ``joints``, "" if there are none.
+        columns: meaning of the last axis of the joints.
+        image_size: (width, height) in pixels.
+        camera: (fx, fy, cx, cy) in pixels for three-dimensional joints, or None.
+        signals: name -> attributes (``rate_hz``, ``units``).
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        *,
+        dataset: str,
+        class_names: Sequence[str],
+        vocabulary: str = "",
+        layout: str = "",
+        columns: Sequence[str] = ("x", "y", "confidence"),
+        image_size: tuple[int, int] = (0, 0),
+        camera: Sequence[float] | None = None,
+        signals: Mapping[str, Mapping[str, Any]] | None = None,
+        provenance: Provenance | None = None,
+    ) -> None:
+        self.path = path
+        self.digest = ""
+        self._dataset = dataset
+        self._classes = (check_class_names(class_names, path), vocabulary)
+        self._joint_attributes = {
+            "layout": layout,
+            "columns": ",".join(columns),
+            "image_size": np.asarray(image_size, np.int64),
+            "camera": np.asarray(camera if camera is not None else (), np.float64),
+        }
+        self._layout = layout
+        self._signal_attributes = {name: dict(value) for name, value in (signals or {}).items()}
+        self._provenance = provenance
+        self._index: dict[str, list[Any]] = {
+            name: [] for name in ("clip_id", "subject_id", "video_id", "start", "stop")
+        }
+        self._seen: set[str] = set()
+        self._joints: RaggedColumn | None = None
+        self._signals: dict[str, RaggedColumn] = {}
+        self._stack = ExitStack()
+        self._store: StoreWriter | None = None
+
+    def __enter__(self) -> ClipsWriter:
+        self._store = self._stack.enter_context(create_store(self.path, "clips"))
+        return self
+
+    def add(
+        self,
+        *,
+        clip_id: str,
+        subject_id: str,
+        video_id: str,
+        start: int,
+        stop: int,
+        joints: ArrayLike | None = None,
+        signals: Mapping[str, ArrayLike] | None = None,
+    ) -> None:
+        """Append one clip. ``joints`` is (T, P, V, 3); ``start`` and ``stop`` are frames, half-open.
+
+        Raises:
+            StoreError: a repeated or empty id, an empty span, non-finite or wrongly shaped joints.
+        """
+        assert self._store is not None, "use the writer as a context manager"
+        if not clip_id or clip_id in self._seen:
+            raise StoreError(self.path, f"clip id '{clip_id}' is {'repeated' if clip_id else 'empty'}")
+        if stop <= start:
+            raise StoreError(self.path, f"clip '{clip_id}' has no frames (start {start}, stop {stop})")
+        if self._layout:
+            if joints is None:
+                raise StoreError(self.path, f"clip '{clip_id}' lacks joints of layout {self._layout}")
+            values = np.asarray(joints, np.float32)
+            if values.ndim != 4 or values.shape[3] != 3 or 0 in values.shape[:3]:
+                raise StoreError(
+                    self.path, f"clip '{clip_id}': joints have shape {values.shape}, wanted (T, P, V, 3)"
+                )
+            if not np.isfinite(values).all():
+                raise StoreError(
+                    self.path,
+                    f"clip '{clip_id}': joints hold NaN or infinity",
+                    "write a missing point as 0, 0, 0",
+                )
+            if self._joints is None:
+                self._joints = RaggedColumn(self._store, "joints/values", values.shape[1:])
+            self._joints.append(values, f"clip '{clip_id}': joints")
+        for name in self._signal_attributes:
+            values = np.asarray((signals or {})[name], np.float32)
+            if not np.isfinite(values).all():
+                raise StoreError(self.path, f"clip '{clip_id}': signal '{name}' holds NaN or infinity")
+            if name not in self._signals:
+                self._signals[name] = RaggedColumn(self._store, f"features/{name}/values", values.shape[1:])
+            self._signals[name].append(values, f"clip '{clip_id}': signal '{name}'")
+        self._seen.add(clip_id)
+        for key, value in (
+            ("clip_id", clip_id),
+            ("subject_id", subject_id),
+            ("video_id", video_id),
+            ("start", start),
+            ("stop", stop),
+        ):
+            self._index[key].append(value)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            try:
+                self._finish()
+            except BaseException as failure:
+                self._stack.__exit__(type(failure), failure, failure.__traceback__)
+                raise
+        self._stack.__exit__(kind, error, trace)
+        if self._store is not None:
+            self.digest = self._store.digest
+
+    def _finish(self) -> None:
+        store = self._store
+        assert store is not None
+        if not self._seen:
+            raise StoreError(self.path, "would hold no clip")
+        for name in ("clip_id", "subject_id", "video_id"):
+            store.text(f"index/{name}", self._index[name])
+        for name in ("start", "stop"):
+            store.array(f"index/{name}", np.asarray(self._index[name], np.int64))
+        store.file["index"].attrs["dataset"] = self._dataset
+        if self._joints is not None:
+            self._joints.finish("joints/indptr")
+            for name, value in self._joint_attributes.items():
+                store.file["joints/values"].attrs[name] = value
+        for name, column in self._signals.items():
+            column.finish(f"features/{name}/indptr")
+            for key, value in self._signal_attributes[name].items():
+                store.file[f"features/{name}/values"].attrs[key] = value
+        store.classes(*self._classes)
+        store.provenance(self._provenance)
+
+
+class ClipsStore(StoreFile):
+    """A clips store: the index in memory, joints and signals read clip by clip.
+
+    Attributes: ``clip_ids``, ``subject_ids``, ``video_ids`` (N,) text; ``start``, ``stop`` (N,) int64;
+    ``class_names``, ``dataset``, ``layout``, ``columns``, ``image_size``, ``camera``, ``signal_names``.
+    """
+
+    kind = "clips"
+
+    def _load(self) -> None:
+        super()._load()
+        file = self.file
+        self.subject_ids: NDArray[np.str_] = read_text(file, "index/subject_id")
+        self.video_ids: NDArray[np.str_] = read_text(file, "index/video_id")
+        self.start: NDArray[np.int64] = file["index/start"][()]
+        self.stop: NDArray[np.int64] = file["index/stop"][()]
+        self.layout = ""
+        self.columns: tuple[str, ...] = ()
+        self.image_size = (0, 0)
+        self.camera: tuple[float, ...] | None = None
+        if "joints" in file:
+            attributes = file["joints/values"].attrs
+            self.layout = str(attributes.get("layout", ""))
+            self.columns = tuple(str(attributes.get("columns", "x,y,confidence")).split(","))
+            size = attributes.get("image_size", (0, 0))
+            self.image_size = (int(size[0]), int(size[1]))
+            camera = tuple(float(value) for value in attributes.get("camera", ()))
+            self.camera = camera if len(camera) == 4 else None
+            self._joint_limits = file["joints/indptr"][()]
+        self.signal_names: tuple[str, ...] = tuple(sorted(file["features"])) if "features" in file else ()
+        self._signal_limits = {name: file[f"features/{name}/indptr"][()] for name in self.signal_names}
+
+    def joints(self, row: int) -> NDArray[np.float32]:
+        """Return the (T, P, V, 3) joints of a row."""
+        if not self.layout:
+            raise StoreError(self.path, "holds no keypoints")
+        begin, end = self._joint_limits[row], self._joint_limits[row + 1]
+        return np.asarray(self._slice("joints/values", begin, end), np.float32)
+
+    def signal(self, name: str, row: int) -> NDArray[np.float32]:
+        """Return the (T', C) samples of a signal of a row."""
+        if name not in self._signal_limits:
+            known = ", ".join(self.signal_names) or "none"
+            raise StoreError(self.path, f"holds no signal '{name}' (it has: {known})")
+        begin, end = self._signal_limits[name][row], self._signal_limits[name][row + 1]
+        return np.asarray(self._slice(f"features/{name}/values", begin, end), np.float32)
+
+    def signal_attributes(self, name: str) -> dict[str, Any]:
+        """Return the attributes of a signal (``rate_hz``, ``units``)."""
+        return dict(self.file[f"features/{name}/values"].attrs)
+
+    def _slice(self, name: str, begin: int, end: int) -> NDArray[Any]:
+        try:
+            values: NDArray[Any] = self.file[name][begin:end]
+        except OSError as error:
+            raise StoreError(self.path, f"is damaged: {name} cannot be read", "copy it again") from error
+        return values
+
+
+def read_clips(path: PathLike) -> ClipsStore:
+    """Open a clips store."""
+    store = ClipsStore(path)
+    check_clip_ids(store.clip_ids, path)
+    return store

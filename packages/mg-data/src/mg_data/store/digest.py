@@ -1,0 +1,143 @@
+"""Content digest of a store: equal content gives one digest, whatever the row order or the number of shards.
+
+Canonical content is the data sets in path order, each as path, attributes, dtype, shape and little-endian
+bytes, with rows sorted by clip id. Ragged data is canonical when its rows are gathered in that order and
+their lengths, not their offsets, are hashed. ``/provenance`` and the root's attributes are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+# Gather this many values at a time, so that digesting needs little memory.
+_BLOCK_VALUES = 1 << 22
+
+
+def _json_default(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    raise TypeError(f"attribute of type {type(value).__name__} cannot be digested")
+
+
+def _attributes(attributes: h5py.AttributeManager) -> bytes:
+    listing = {name: attributes[name] for name in sorted(attributes)}
+    return json.dumps(listing, sort_keys=True, default=_json_default, ensure_ascii=False).encode()
+
+
+def _is_text(dataset: h5py.Dataset) -> bool:
+    return h5py.check_string_dtype(dataset.dtype) is not None
+
+
+def _little_endian(values: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False)).tobytes()
+
+
+def _text_bytes(values: NDArray[Any]) -> bytes:
+    parts = []
+    for value in values.ravel():
+        raw = value if isinstance(value, bytes) else str(value).encode()
+        parts.append(len(raw).to_bytes(8, "little") + raw)
+    return b"".join(parts)
+
+
+def _row_blocks(
+    dataset: h5py.Dataset, order: NDArray[np.int64], sorted_already: bool
+) -> Iterator[NDArray[Any]]:
+    per_row = max(1, int(np.prod(dataset.shape[1:], dtype=np.int64)))
+    step = max(1, _BLOCK_VALUES // per_row)
+    if not sorted_already and dataset.size <= 16 * _BLOCK_VALUES:
+        values = dataset[()]
+        for begin in range(0, len(order), step):
+            yield values[order[begin : begin + step]]
+        return
+    for begin in range(0, len(order), step):
+        rows = order[begin : begin + step]
+        if sorted_already:
+            yield dataset[begin : begin + len(rows)]
+        else:
+            # h5py wants increasing indices: read them so, then put them back in the wanted order.
+            rank = np.argsort(rows, kind="stable")
+            values = dataset[rows[rank]]
+            out = np.empty_like(values)
+            out[rank] = values
+            yield out
+
+
+def _ragged_blocks(
+    dataset: h5py.Dataset, begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> Iterator[NDArray[Any]]:
+    """Yield the rows' values; neighbours in the file are read together."""
+    row = 0
+    per_item = max(1, int(np.prod(dataset.shape[1:], dtype=np.int64)))
+    while row < len(begins):
+        last = row
+        while (
+            last + 1 < len(begins)
+            and begins[last + 1] == ends[last]
+            and (ends[last + 1] - begins[row]) * per_item <= _BLOCK_VALUES
+        ):
+            last += 1
+        yield dataset[begins[row] : ends[last]]
+        row = last + 1
+
+
+def content_digest(file: h5py.File) -> str:
+    """Return ``"sha256:..."`` of an open store's content."""
+    clip_ids = file["index/clip_id"].asstr()[()] if "index/clip_id" in file else np.empty(0, object)
+    count = len(clip_ids)
+    order = np.argsort(clip_ids.astype(str), kind="stable").astype(np.int64)
+    is_sorted = bool(np.array_equal(order, np.arange(count)))
+    digest = hashlib.sha256()
+
+    paths: list[tuple[str, h5py.Group | h5py.Dataset]] = []
+    visit: Callable[[str, h5py.Group | h5py.Dataset], None] = lambda path, item: paths.append((path, item))  # noqa: E731
+    file.visititems(visit)
+    for path, item in sorted(paths, key=lambda pair: pair[0]):
+        if path == "provenance" or path.startswith("provenance/"):
+            continue
+        attributes = _attributes(item.attrs)
+        if isinstance(item, h5py.Group):
+            if attributes != b"{}":
+                digest.update(f"group\0{path}\0".encode() + attributes + b"\0")
+            continue
+        name = path.rsplit("/", 1)[-1]
+        group = item.parent
+        per_clip = path.split("/", 1)[0] not in ("classes", "taint")
+        dtype = "utf8" if _is_text(item) else item.dtype.newbyteorder("<").str
+        digest.update(f"data\0{path}\0{dtype}\0{item.shape}\0".encode() + attributes + b"\0")
+        if not per_clip or item.shape == ():
+            values = item.asstr()[()] if _is_text(item) else item[()]
+            array = np.asarray(values)
+            digest.update(_text_bytes(array) if _is_text(item) else _little_endian(array))
+        elif name in ("indptr", "clip_indptr"):
+            digest.update(_little_endian(np.diff(item[()])[order]))
+        elif name == "frame_indptr":
+            frames, lengths = group["clip_indptr"][()], np.diff(item[()])
+            for row in order:
+                digest.update(_little_endian(lengths[frames[row] : frames[row + 1]]))
+        elif "clip_indptr" in group:
+            frames = group["clip_indptr"][()]
+            limits = group["frame_indptr"][()][frames] if name == "bytes" else frames
+            for block in _ragged_blocks(item, limits[:-1][order], limits[1:][order]):
+                digest.update(_little_endian(block))
+        elif "indptr" in group:
+            limits = group["indptr"][()]
+            for block in _ragged_blocks(item, limits[:-1][order], limits[1:][order]):
+                digest.update(_little_endian(block))
+        elif _is_text(item):
+            digest.update(_text_bytes(item.asstr()[()][order]))
+        else:
+            for block in _row_blocks(item, order, is_sorted):
+                digest.update(_little_endian(block))
+    return f"sha256:{digest.hexdigest()}"

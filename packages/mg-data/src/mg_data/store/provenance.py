@@ -1,0 +1,64 @@
+"""Where a store came from: command, resolved configuration, versions and the digests of its inputs."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+_PACKAGES = ("mg-data", "mg-skeleton", "mg-rgb", "mg-adapt", "mg-fusion", "numpy", "h5py", "torch")
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the packages that can change a result."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a store was made.
+
+    Args:
+        command: the command or stage, such as ``mg predict``.
+        config: resolved options, JSON values only.
+        inputs: name or path -> content digest of everything that was read.
+        versions: filled in by the writer.
+    """
+
+    command: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the text of ``/provenance/json``."""
+        return json.dumps(
+            {
+                "command": self.command,
+                "config": dict(self.config),
+                "inputs": dict(self.inputs),
+                "versions": dict(self.versions) or installed_versions(),
+            },
+            ensure_ascii=False,
+            default=str,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Provenance:
+        """Read the text of ``/provenance/json``; unknown members are ignored."""
+        value = json.loads(text)
+        return cls(
+            command=str(value.get("command", "")),
+            config=value.get("config", {}),
+            inputs=value.get("inputs", {}),
+            versions=value.get("versions", {}),
+        )

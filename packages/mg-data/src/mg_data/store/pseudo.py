@@ -1,0 +1,102 @@
+"""Kind ``pseudo``: labels that models gave to target clips (paper 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mg_data.contract.errors import StoreError
+from mg_data.store.base import (
+    PathLike,
+    StoreFile,
+    check_class_names,
+    check_clip_ids,
+    create_store,
+    text_array,
+)
+from mg_data.store.provenance import Provenance
+from mg_data.store.scores import check_labels, write_index
+from mg_data.store.taint import Taint
+
+
+def write_pseudo(
+    path: PathLike,
+    *,
+    clip_ids: ArrayLike,
+    labels: ArrayLike,
+    confidence: ArrayLike,
+    votes: ArrayLike,
+    model_names: Sequence[str],
+    class_names: Sequence[str],
+    threshold: float,
+    temperature: float,
+    round: int,
+    candidates: int = 0,
+    probs: ArrayLike | None = None,
+    taint: Taint | None = None,
+    dataset: str = "",
+    vocabulary: str = "",
+    provenance: Provenance | None = None,
+) -> str:
+    """Write pseudo-labels and return the digest. An empty selection is allowed.
+
+    Args:
+        labels: (S,) class indices. confidence: (S,) in [0, 1]. votes: (S, M) each model's own label.
+        threshold: alpha of the paper. temperature: under which confidences were computed.
+        candidates: how many target clips there were to choose from (the yield's denominator).
+        probs: optional (S, K) soft labels.
+    """
+    ids = text_array(clip_ids, "clip_ids", path)
+    check_clip_ids(ids, path)
+    names = check_class_names(class_names, path)
+    values = check_labels(path, labels, len(ids), len(names))
+    assert values is not None
+    certainty = np.asarray(confidence, np.float32)
+    ballots = np.asarray(votes, np.int32).reshape(len(ids), len(model_names))
+    if certainty.shape != (len(ids),) or np.any((certainty < 0) | (certainty > 1.0001)):
+        raise StoreError(path, f"confidence must be ({len(ids)},) values in [0, 1]")
+    if np.any(values < 0):
+        raise StoreError(path, "a pseudo-label is a class index, found -1")
+    with create_store(path, "pseudo") as store:
+        write_index(store, ids, dataset, None)
+        store.array("pseudo/label", values)
+        store.array("pseudo/confidence", certainty)
+        store.array("pseudo/votes", ballots).attrs["models"] = "\n".join(model_names)
+        if probs is not None:
+            store.array("pseudo/probs", np.asarray(probs, np.float32))
+        store.file["pseudo"].attrs.update(
+            {"threshold": threshold, "temperature": temperature, "round": round, "candidates": candidates}
+        )
+        store.classes(names, vocabulary)
+        store.taint(taint or Taint.unknown())
+        store.provenance(provenance)
+    return store.digest
+
+
+class PseudoStore(StoreFile):
+    """Pseudo-labels: ``clip_ids``, ``labels``, ``confidence``, ``votes`` (S, M), ``probs`` or None."""
+
+    kind = "pseudo"
+
+    def _load(self) -> None:
+        super()._load()
+        group = self.file["pseudo"]
+        self.labels: NDArray[np.int32] = np.asarray(group["label"][()], np.int32)
+        self.confidence: NDArray[np.float32] = np.asarray(group["confidence"][()], np.float32)
+        self.votes: NDArray[np.int32] = np.asarray(group["votes"][()], np.int32)
+        self.model_names = tuple(name for name in str(group["votes"].attrs["models"]).split("\n") if name)
+        self.probs: NDArray[np.float32] | None = group["probs"][()] if "probs" in group else None
+        self.threshold = float(group.attrs["threshold"])
+        self.temperature = float(group.attrs["temperature"])
+        self.round = int(group.attrs["round"])
+        self.candidates = int(group.attrs.get("candidates", 0))
+        check_labels(self.path, self.labels, len(self.clip_ids), len(self.class_names))
+
+
+def read_pseudo(path: PathLike) -> PseudoStore:
+    """Read a pseudo-label store."""
+    store = PseudoStore(path)
+    store.close()
+    return store

@@ -1,0 +1,21 @@
+"""Open a store of whatever kind."""
+
+from __future__ import annotations
+
+from mg_data.store.base import PathLike, StoreFile, store_kind
+from mg_data.store.clips import ClipsStore
+from mg_data.store.features import FeaturesStore
+from mg_data.store.pseudo import PseudoStore
+from mg_data.store.scores import LogitsStore, ProbsStore
+from mg_data.store.split import SplitStore
+from mg_data.store.streams import StreamsStore
+
+_READERS: dict[str, type[StoreFile]] = {
+    reader.kind: reader
+    for reader in (ClipsStore, SplitStore, StreamsStore, FeaturesStore, LogitsStore, ProbsStore, PseudoStore)
+}
+
+
+def read_store(path: PathLike) -> StoreFile:
+    """Open any store with the reader of its kind."""
+    return _READERS[store_kind(path)](path)

@@ -1,0 +1,1 @@
+"""Checks and fakes for plugin authors."""
