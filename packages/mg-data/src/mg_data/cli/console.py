@@ -18,14 +18,14 @@ def _clock(seconds: float) -> str:
 class Bar:
     """A progress bar: redrawn in place on a terminal, a line every ten seconds elsewhere."""
 
-    def __init__(self, stream: TextIO | None, label: str, total: int | None) -> None:
+    def __init__(self, stream: TextIO | None, label: str, total: int | None, live: bool) -> None:
         self._stream = stream
         self._label = label
         self._total = total
         self._done = 0
         self._note = ""
         self._began = self._shown = time.monotonic()
-        self._live = bool(stream and stream.isatty())
+        self._live = live
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count steps as done; ``note`` replaces the text at the end of the line."""
@@ -60,12 +60,20 @@ class Bar:
 
 
 class TerminalConsole:
-    """The console of the ``mg`` command."""
+    """The console of the ``mg`` command.
 
-    def __init__(self, quiet: bool = False, stream: TextIO | None = None, prefix: str = "") -> None:
+    Args:
+        prefix: stands before every line, to tell parallel steps apart.
+        live: redraw progress in place (default: if the stream is a terminal).
+    """
+
+    def __init__(
+        self, quiet: bool = False, stream: TextIO | None = None, prefix: str = "", live: bool | None = None
+    ) -> None:
         self.quiet = quiet
         self.prefix = prefix
         self._stream = stream
+        self._live = live
 
     @property
     def _out(self) -> TextIO:
@@ -83,7 +91,8 @@ class TerminalConsole:
     @contextlib.contextmanager
     def progress(self, label: str, total: int | None) -> Iterator[Bar]:
         """Show a progress bar while the block runs."""
-        bar = Bar(None if self.quiet else self._out, self.prefix + label, total)
+        live = self._out.isatty() if self._live is None else self._live
+        bar = Bar(None if self.quiet else self._out, self.prefix + label, total, live)
         try:
             yield bar
         finally:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
+from mg_data.cli.text import table
 from mg_data.contract.runtime import Console, StageResult
 from mg_data.plugins import registry
 from mg_data.plugins.registry import KINDS
-
-
-def table(rows: list[tuple[str, ...]]) -> str:
-    """Return rows as aligned columns, the first row being the heading."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
-    )
 
 
 def plugins(*, console: Console) -> StageResult:

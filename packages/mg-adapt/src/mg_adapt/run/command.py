@@ -1,0 +1,56 @@
+"""The ``mg run`` command."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from mg_adapt.run import summary
+from mg_adapt.run.execute import Runner, only_run
+from mg_adapt.run.plan import Step, plan
+from mg_adapt.run.settings import load
+from mg_data.contract import Console, StageResult
+from mg_data.plugins import registry
+from mg_data.store import publish_text
+
+
+def run(
+    *,
+    console: Console,
+    recipe: Path,
+    out: Path | None,
+    set: dict[str, Any] | None,
+    seed: int | None,
+    jobs: int | None,
+    force: bool = False,
+    dry: bool = False,
+) -> StageResult:
+    """Walk a whole recipe: data, branches, vote, pseudo-labels, retraining, vote, score, report.
+
+    Raises:
+        UsageError: a recipe that cannot be read or planned.
+        MgError: whatever a step raised; what was finished is kept and skipped next time.
+    """
+    changes = dict(set or {})
+    if seed is not None:
+        changes["seed"] = seed
+    settings, resolved = load(recipe, changes)
+    folder = (out or Path("runs") / settings.name).absolute()
+    steps = plan(settings, folder, registry())
+    if dry:
+        listing = [{"step": step.name, "stage": step.stage} for step in steps]
+        return StageResult(data={"steps": listing}, text="\n".join(step.name for step in steps))
+    began = time.monotonic()
+    with only_run(folder):
+        runner = Runner(folder, console, jobs or settings.machine.jobs, force)
+        runner.run(steps)
+        metrics, text = summary.write(folder, settings, resolved, runner.results)
+        publish_text(folder / "table.txt", text + "\n")
+        report = folder / "report.html"
+        runner.run([Step(name="result/report", stage="report", params={"run": folder, "out": report})])
+    console.say(f"mg run: finished in {time.monotonic() - began:.0f} s")
+    footer = f"report: {report}\nsubmission: {folder / 'submission.zip'}"
+    return StageResult(
+        data={"run": str(folder), "metrics": metrics, "report": str(report)}, text=f"{text}\n{footer}"
+    )

@@ -1,0 +1,188 @@
+"""The recipe of ``mg run``: a TOML file, checked key by key, with ``${VAR:-default}`` filled in."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mg_data.contract import UsageError
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Where the recordings are. ``synth`` holds the options of a synthetic corpus that is made first."""
+
+    dataset: str
+    source: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    synth: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchSettings:
+    """One model on one modality.
+
+    Args:
+        crops: which crop store it reads, for modalities that read streams.
+        train: training settings over the model's own recipe; ``adapt``: changes to them after adaptation.
+        options: of the model. input: of the modality.
+        floor: accuracy below which the result calls the branch failing.
+    """
+
+    name: str
+    model: str
+    preset: str = ""
+    modality: str = ""
+    crops: str = ""
+    train: Mapping[str, Any] = field(default_factory=dict)
+    adapt: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    input: Mapping[str, Any] = field(default_factory=dict)
+    floor: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptSettings:
+    """Cross-modal pseudo-labelling (paper 3.3). ``rounds`` = 0 leaves it out."""
+
+    rounds: int = 1
+    adapter: str = "threshold"
+    threshold: float = 0.65
+    temperature: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    use: tuple[str, ...] = ("train", "val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineSettings:
+    """How much runs at once: ``jobs`` steps with ``threads`` threads each. No result depends on ``jobs``."""
+
+    jobs: int = 1
+    threads: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """A whole recipe."""
+
+    name: str
+    data: DataSettings
+    split: Mapping[str, Any]
+    branches: tuple[BranchSettings, ...]
+    seed: int = 0
+    flip: bool = False
+    crops: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    fuse: Mapping[str, Any] = field(default_factory=dict)
+    adapt: AdaptSettings = field(default_factory=AdaptSettings)
+    submit: Mapping[str, Any] = field(default_factory=dict)
+    machine: MachineSettings = field(default_factory=MachineSettings)
+
+
+def expand(value: Any, where: str) -> Any:
+    """Fill in ``${VAR}`` and ``${VAR:-default}`` in all texts of a TOML value."""
+    if isinstance(value, str):
+
+        def replace(match: re.Match[str]) -> str:
+            found = os.environ.get(match[1], match[2])
+            if found is None:
+                raise UsageError(f"{where}: environment variable {match[1]} is not set")
+            return found
+
+        return _VARIABLE.sub(replace, value)
+    if isinstance(value, list):
+        return [expand(item, where) for item in value]
+    if isinstance(value, dict):
+        return {key: expand(item, f"{where}.{key}" if where else key) for key, item in value.items()}
+    return value
+
+
+def _build(kind: type[T], table: Mapping[str, Any], where: str, **given: Any) -> T:
+    """Make a record of a TOML table; an unknown key is an error that names the nearest known one."""
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{where} must be a table, found {table!r}")
+    known = {item.name for item in fields(kind)} - set(given)  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known))}"
+            raise UsageError(f"{where}: unknown key '{key}' ({hint})")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    try:
+        return kind(**values, **given)
+    except TypeError as error:
+        missing = re.findall(r"'(\w+)'", str(error))
+        raise UsageError(f"{where} lacks {', '.join(missing) or error}") from error
+
+
+def set_value(recipe: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set ``a.b.c`` in a nested table, as ``--set a.b.c=value`` asks."""
+    *path, last = dotted.split(".")
+    table = recipe
+    for key in path:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {dotted}: '{key}' is no table")
+    table[last] = value
+
+
+def parse(recipe: Mapping[str, Any]) -> RunSettings:
+    """Check a recipe and return it as records.
+
+    Raises:
+        UsageError: an unknown key, a missing one, a value of the wrong kind.
+    """
+    table = dict(recipe)
+    table.pop("format", None)
+    branches = table.pop("branches", {})
+    if not isinstance(branches, Mapping) or not branches:
+        raise UsageError("the recipe has no [branches.NAME] table: name at least one model")
+    for name in branches:
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"branch name '{name}' may hold letters, digits, '.', '_' and '-' only")
+    nested: dict[str, Any] = {
+        "data": _build(DataSettings, table.pop("data", {}), "[data]"),
+        "adapt": _build(AdaptSettings, table.pop("adapt", {}), "[adapt]"),
+        "machine": _build(MachineSettings, table.pop("machine", {}), "[machine]"),
+        "branches": tuple(
+            _build(BranchSettings, value, f"[branches.{name}]", name=name) for name, value in branches.items()
+        ),
+    }
+    settings = _build(RunSettings, table, "the recipe", **nested)
+    if settings.adapt.rounds not in (0, 1):
+        raise UsageError("[adapt] rounds must be 0 or 1: the recipe retrains once, from scratch (paper 3.3)")
+    for branch in settings.branches:
+        if branch.crops and branch.crops not in settings.crops:
+            raise UsageError(f"[branches.{branch.name}]: there is no table [crops.{branch.crops}]")
+    return settings
+
+
+def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str, Any]]:
+    """Read a recipe file with ``--set`` changes; return its records and its resolved table.
+
+    Relative sources are resolved against the recipe's folder.
+    """
+    try:
+        with path.open("rb") as handle:
+            recipe = tomllib.load(handle)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: no valid TOML: {error}") from error
+    for dotted, value in changes.items():
+        set_value(recipe, dotted, value)
+    resolved = expand(recipe, "")
+    source = resolved.get("data", {}).get("source", "")
+    if source and not Path(source).is_absolute():
+        resolved["data"]["source"] = str((path.parent / source).resolve())
+    return parse(resolved), resolved

@@ -1,0 +1,120 @@
+"""What a run achieved: metrics.json, run.json and the table that ends ``mg run``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mg_adapt.run.settings import RunSettings
+from mg_data.cli.text import table
+from mg_data.store import publish_json
+
+_WHEN = ("before", "after")
+
+
+def single_best(fusion: Mapping[str, Any], names: list[str]) -> str:
+    """Return the branch with the highest validation accuracy, which is all that may choose it."""
+    accuracies = fusion["baselines"]["models"]
+    return max(names, key=lambda name: (float(accuracies[name]), name))
+
+
+def describe(
+    settings: RunSettings, recipe: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return run.json: what was run, with which branches and how many parameters each."""
+    branches = []
+    for branch in settings.branches:
+        trained = results.get(f"round1/train-{branch.name}", {})
+        data = trained.get("data", {})
+        branches.append(
+            {
+                "name": branch.name,
+                "model": branch.model,
+                "preset": branch.preset,
+                "modality": branch.modality or data.get("modality", ""),
+                "parameters": data.get("parameters", 0),
+                "floor": branch.floor,
+                "seconds": [
+                    results[step]["seconds"]
+                    for step in (f"round1/train-{branch.name}", f"round2/train-{branch.name}")
+                    if step in results
+                ],
+            }
+        )
+    return {
+        "format": "mg-run",
+        "version": 1,
+        "name": settings.name,
+        "seed": settings.seed,
+        "dataset": settings.data.dataset,
+        "rounds": 1 + settings.adapt.rounds,
+        "branches": branches,
+        "recipe": recipe,
+        "stages": [
+            {"step": name, "from": record["from"], "seconds": record["seconds"], "key": record["key"]}
+            for name, record in results.items()
+        ],
+    }
+
+
+def merge_metrics(folder: Path, settings: RunSettings) -> dict[str, Any]:
+    """Return scores.json with the rows of the single best branch and the notes of each row added."""
+    metrics: dict[str, Any] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    fusion = json.loads((folder / "round1" / "fusion.json").read_text(encoding="utf-8"))
+    best = single_best(fusion, [branch.name for branch in settings.branches])
+    rows = metrics["scores"]
+    for when in _WHEN:
+        if f"{best}/{when}" in rows:
+            rows[f"single-best/{when}"] = {**rows[f"{best}/{when}"], "branch": best}
+    notes: dict[str, str] = {}
+    for branch in settings.branches:
+        for when in _WHEN:
+            row = rows.get(f"{branch.name}/{when}")
+            if row is None:
+                continue
+            parts = [f"weight {fusion['weights'][branch.name]:.2f}"]
+            if row["accuracy"] < branch.floor:
+                parts.append(f"FAILING: below its floor of {100 * branch.floor:.0f} %")
+            notes[f"{branch.name}/{when}"] = ", ".join(parts)
+    for when in _WHEN:
+        notes[f"single-best/{when}"] = f"{best}, chosen on validation"
+        notes[f"fused/{when}"] = f"temperature {fusion['temperature']:.2f}"
+    metrics["notes"] = {name: note for name, note in notes.items() if name in rows}
+    return metrics
+
+
+def render(metrics: Mapping[str, Any], settings: RunSettings) -> str:
+    """Return the table: a row each branch, single best, equal weights and fused, before and after."""
+    order = [branch.name for branch in settings.branches] + ["single-best", "equal-weight", "fused"]
+    rows: list[tuple[str, ...]] = [("result on the target", "accuracy", "macro-F1", "ECE", "")]
+    for name in order:
+        for when in _WHEN:
+            row = metrics["scores"].get(f"{name}/{when}")
+            if row is None:
+                continue
+            label = f"{name}, {when} pseudo-labels" if settings.adapt.rounds else name
+            values = (f"{100 * row[key]:.2f}" for key in ("accuracy", "macro_f1", "ece"))
+            rows.append((label, *values, metrics["notes"].get(f"{name}/{when}", "")))
+    text = table(rows)
+    pseudo = metrics["scores"].get("pseudo")
+    if pseudo:
+        text += (
+            f"\npseudo-labels: {pseudo['n']} clips, yield {100 * pseudo['yield']:.1f} %, "
+            f"precision {100 * pseudo['precision']:.1f} %"
+        )
+    return text
+
+
+def write(
+    folder: Path,
+    settings: RunSettings,
+    recipe: Mapping[str, Any],
+    results: Mapping[str, Mapping[str, Any]],
+) -> tuple[dict[str, Any], str]:
+    """Write run.json and metrics.json; return the metrics and the table."""
+    metrics = merge_metrics(folder, settings)
+    publish_json(folder / "metrics.json", metrics)
+    publish_json(folder / "run.json", describe(settings, recipe, results))
+    return metrics, render(metrics, settings)
