@@ -1,0 +1,54 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set everything up first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PACKAGES := packages/mg-data packages/mg-skeleton packages/mg-rgb packages/mg-adapt packages/mg-fusion
+SOURCES := $(PACKAGES) tests conftest.py tools benchmarks
+EDITABLE := -e "packages/mg-data[prep,plot,testing]" -e packages/mg-skeleton -e packages/mg-rgb \
+	-e packages/mg-adapt -e "packages/mg-fusion[report]"
+TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl build hatchling
+# One thread a test process: two of them share the cores.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(or $(JOBS),2)
+
+.PHONY: help setup demo test test-slow lint bench docs reference clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
+
+setup: $(READY)  ## Make .venv with all packages in editable form
+
+$(READY): constraints.txt $(PACKAGES:=/pyproject.toml)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(EDITABLE) $(TOOLS)
+	@touch $(READY)
+
+demo: setup  ## Run the whole loop on a synthetic corpus (a few minutes)
+	$(BIN)/mg run recipes/demo.toml -o runs/demo $(DEMO_ARGS)
+
+test: setup  ## Lint, types, arrows and all tests but those of test-slow
+	$(MAKE) --no-print-directory lint
+	$(PYTEST) -m "not extended" $(PYTEST_ARGS)
+
+test-slow: setup  ## Wheels in clean environments, killed runs, executed documentation
+	$(PYTEST) -m extended $(PYTEST_ARGS)
+
+lint: setup  ## ruff, mypy, import-linter
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy $(wildcard packages/*/src)
+	$(BIN)/lint-imports
+
+bench: setup  ## Measurements; results go to benchmarks/results
+	$(BIN)/python -m benchmarks
+
+reference: setup  ## Write the generated pages of docs/
+	$(BIN)/python tools/reference.py --write
+
+docs: setup  ## Check that the generated pages of docs/ are true
+	$(BIN)/python tools/reference.py
+
+clean:  ## Remove the environment, caches and runs
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
