@@ -48,7 +48,16 @@ def run(
         metrics, text = summary.write(folder, settings, resolved, runner.results)
         publish_text(folder / "table.txt", text + "\n")
         report = folder / "report.html"
-        runner.run([Step(name="result/report", stage="report", params={"run": folder, "out": report})])
+        runner.run(
+            [
+                Step(
+                    name="result/report",
+                    stage="report",
+                    params={"run": folder, "out": report},
+                    key_files=(str(folder / "metrics.json"), str(folder / "run.json")),
+                )
+            ]
+        )
     console.say(f"mg run: finished in {time.monotonic() - began:.0f} s")
     footer = f"report: {report}\nsubmission: {folder / 'submission.zip'}"
     return StageResult(

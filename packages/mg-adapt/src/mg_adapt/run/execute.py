@@ -179,7 +179,10 @@ class Runner:
     def _finish(self, step: Step, key: str, result: dict[str, Any]) -> None:
         spec, params = self._prepare(step)
         outputs = {str(path): file_digest(path) for _, path in paths(spec, params, "output")}
-        inputs = {str(path): file_digest(path) for _, path in paths(spec, params, "input")}
+        inputs = {
+            str(path): file_digest(path)
+            for path in map(Path, step.key_files or [item for _, item in paths(spec, params, "input")])
+        }
         record = {
             "step": step.name,
             "stage": step.stage,

@@ -51,7 +51,8 @@ def step_key(step: Step, spec: StageSpec, params: Mapping[str, Any], known: Regi
         StoreError: an input is missing.
     """
     inputs: list[tuple[str, str]] = []
-    for name, path in paths(spec, params, "input"):
+    read = [("", Path(path)) for path in step.key_files] or paths(spec, params, "input")
+    for name, path in read:
         if not path.exists():
             raise StoreError(path, f"does not exist, but step '{step.name}' reads it")
         inputs.append((name, file_digest(path)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ class Step:
         stage: name of the stage.
         params: what the stage is called with; paths are absolute.
         uses: records whose plugin's version takes part in the step's key, as (kind, name).
+        key_files: files whose digests make the key instead of all inputs (for a step that reads a folder).
     """
 
     name: str
     stage: str
     params: Mapping[str, Any]
-    uses: tuple[tuple[str, str], ...] = field(default=())
+    uses: tuple[tuple[str, str], ...] = ()
+    key_files: tuple[str, ...] = ()
 
 
 class Planner:
@@ -45,7 +47,8 @@ class Planner:
     def add(self, name: str, stage: str, /, uses: tuple[tuple[str, str], ...] = (), **params: Any) -> None:
         """Append a step; its stage must be installed."""
         self.known.get("stages", stage)
-        self.steps.append(Step(name=name, stage=stage, params=params, uses=uses))
+        given = {key: value for key, value in params.items() if value is not None}
+        self.steps.append(Step(name=name, stage=stage, params=given, uses=uses))
 
     def data(self) -> None:
         """Import, split and crop."""
@@ -185,7 +188,7 @@ class Planner:
             "round1/adapt",
             "adapt",
             uses=(("adapters", adapt.adapter),),
-            stores=self.logits(1, "target"),
+            logits=self.logits(1, "target"),
             params=self.file("round1/fusion.json"),
             split=self.file("data/split.h5"),
             adapter=adapt.adapter,

@@ -1,0 +1,28 @@
+"""The generated pages show today's commands and hooks, and the recipes can be planned."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT, mg
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "reference.py"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_can_be_planned(recipe: object) -> None:
+    steps = mg("run", recipe, "--dry").stdout.split()
+    assert "round1/fuse" in steps
+    assert "result/score" in steps
+
+
+def test_a_misspelt_recipe_key_names_the_nearest() -> None:
+    done = mg("run", ROOT / "recipes" / "demo.toml", "--set", "adapt.treshold=0.5", "--dry", code=2)
+    assert "[adapt]: unknown key 'treshold' (did you mean 'threshold'?)" in done.stderr
