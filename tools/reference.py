@@ -4,6 +4,8 @@ python tools/reference.py           # exit code 1 if a page is out of date
 python tools/reference.py --write
 """
 
+# ruff: noqa: E501 -- prose of the pages
+
 from __future__ import annotations
 
 import dataclasses
@@ -43,8 +45,9 @@ def cli_page() -> str:
     lines = [
         "# The `mg` command",
         "",
-        "Generated from the commands' records by `make reference`. Every command also takes `--json` (result as JSON),",
-        "`--quiet` (no talk on stderr), `--debug` (tracebacks) and `--help`. Results go to stdout, talk to stderr.",
+        "Generated from the commands' records by `make reference`. Every command also takes `--json` (result as",
+        "JSON), `--quiet` (no talk on stderr), `--debug` (tracebacks) and `--help`. Results go to stdout, talk to",
+        "stderr.",
         "Exit codes: 0 success, 2 usage or configuration, 3 store, 4 plugin, 5 data.",
     ]
     for path, (spec, owner) in sorted(entries.items()):
@@ -76,8 +79,8 @@ def hooks_page() -> str:
     lines = [
         "# Hooks and records",
         "",
-        "Generated from `mg_data.contract` by `make reference`. A plugin is a distribution with an entry point of group",
-        "`mg.plugins`, named like the distribution, that points at a module with hook implementations:",
+        "Generated from `mg_data.contract` by `make reference`. A plugin is a distribution with an entry point of",
+        "group `mg.plugins`, named like the distribution, that points at a module with hook implementations:",
         "",
         "```toml",
         '[project.entry-points."mg.plugins"]',
@@ -100,9 +103,9 @@ def hooks_page() -> str:
         "    ]",
         "```",
         "",
-        "Factories are named as text, so that listing plugins imports nothing heavy. Two plugins that register one name",
-        "make that name unusable until one of them goes; a plugin that fails is listed by `mg plugins` with its cause.",
-        "`MG_PLUGINS=a,b` allows only those distributions, `MG_STRICT_PLUGINS=1` raises at the first failure.",
+        "Factories are named as text, so that listing plugins imports nothing heavy. Two plugins that register one",
+        "name make that name unusable until one of them goes; a plugin that fails is listed by `mg plugins` with its",
+        "cause. `MG_PLUGINS=a,b` allows only those distributions, `MG_STRICT_PLUGINS=1` raises at the first failure.",
         "",
         "## Hooks",
     ]
