@@ -100,10 +100,11 @@ def render(metrics: Mapping[str, Any], settings: RunSettings) -> str:
     text = table(rows)
     pseudo = metrics["scores"].get("pseudo")
     if pseudo:
-        text += (
-            f"\npseudo-labels: {pseudo['n']} clips, yield {100 * pseudo['yield']:.1f} %, "
-            f"precision {100 * pseudo['precision']:.1f} %"
-        )
+        text += f"\npseudo-labels: {pseudo['n']} clips"
+        # An empty selection has neither.
+        for name in ("yield", "precision"):
+            if pseudo.get(name) is not None:
+                text += f", {name} {100 * pseudo[name]:.1f} %"
     return text
 
 

@@ -31,6 +31,12 @@ KINDS: Mapping[str, tuple[str, type]] = {
     "commands": ("mg_register_commands", specs.CommandSpec),
 }
 
+_SINGULAR = {
+    "losses": "loss",
+    "modalities": "modality",
+    **{kind: kind[:-1].replace("_", " ") for kind in KINDS if kind not in ("losses", "modalities")},
+}
+
 
 @dataclass(frozen=True)
 class Registry:
@@ -63,7 +69,7 @@ class Registry:
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(records)) or 'none'}"
         failed = [info.distribution for info in self.plugins if info.status == "failed"]
         broken = f"; failed plugins: {', '.join(failed)} (see 'mg plugins')" if failed else ""
-        raise PluginError(f"no {kind.rstrip('s').replace('_', ' ')} named '{name}' ({hint}{broken})")
+        raise PluginError(f"no {_SINGULAR[kind]} named '{name}' ({hint}{broken})")
 
     def version_of(self, kind: str, name: str) -> str:
         """Return ``distribution version`` of the plugin that registered a record."""

@@ -1,0 +1,207 @@
+"""From names to objects: a registered model over a registered modality, with all of its options resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from mg_adapt.recipe import LossChoice, Recipe, nearest, overlay_options
+from mg_data.contract import (
+    InputSpec,
+    Modality,
+    ModalitySpec,
+    ModelOutput,
+    ModelSpec,
+    PluginError,
+    StoreError,
+    UsageError,
+)
+from mg_data.plugins import registry, resolve
+from mg_data.store import read_store, store_kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A model and what it reads, options resolved: defaults < preset < the user's table < ``--set``."""
+
+    model: ModelSpec
+    modality: ModalitySpec
+    preset: str
+    model_options: Mapping[str, Any]
+    modality_options: Mapping[str, Any]
+
+
+def resolve_branch(
+    model: str, modality: str, preset: str, model_table: Mapping[str, Any], modality_table: Mapping[str, Any]
+) -> Branch:
+    """Look up a branch; an empty ``modality`` takes the model's first one.
+
+    Raises:
+        PluginError: no such model or modality. UsageError: a modality the model does not take, an unknown
+            preset or option.
+    """
+    found: ModelSpec = registry().get("models", model)
+    name = modality or found.modalities[0]
+    if name not in found.modalities:
+        known = ", ".join(found.modalities)
+        raise UsageError(
+            f"model '{model}' does not read modality '{name}'{nearest(name, found.modalities)} "
+            f"(it reads: {known})"
+        )
+    if preset and preset not in found.presets:
+        known = ", ".join(found.presets) or "none"
+        raise UsageError(
+            f"model '{model}' has no preset '{preset}'{nearest(preset, found.presets)} (known: {known})"
+        )
+    reads: ModalitySpec = registry().get("modalities", name)
+    return Branch(
+        model=found,
+        modality=reads,
+        preset=preset,
+        model_options=overlay_options(
+            found.options, [found.presets.get(preset, {}), model_table], f"model '{model}'"
+        ),
+        modality_options=overlay_options(
+            reads.options, [found.modality_options.get(preset, {}), modality_table], f"modality '{name}'"
+        ),
+    )
+
+
+def open_modality(branch: Branch, data: Path, dataset: str) -> Modality:
+    """Open the data store of a branch.
+
+    Raises:
+        StoreError: it is of another kind, or of another data set than ``dataset`` (where both are named).
+    """
+    kind, wanted = store_kind(data), branch.modality.store_kind
+    if kind != wanted:
+        reason = f"is a store of kind '{kind}', modality '{branch.modality.name}' reads '{wanted}'"
+        raise StoreError(data, reason)
+    found = read_store(data).dataset
+    if found and dataset and found != dataset:
+        raise StoreError(data, f"is of data set '{found}', the split is of '{dataset}'")
+    modality: Modality = resolve(branch.modality.factory)(data, **branch.modality_options)
+    return modality
+
+
+def build_model(
+    branch: Branch, num_classes: int, input_spec: InputSpec, *, pretrained: bool = True
+) -> nn.Module:
+    """Build the model. ``pretrained=False`` leaves the option ``weights`` at its default, as for a
+    checkpoint, which brings all weights itself and must not look for the file they once came from."""
+    options = dict(branch.model_options)
+    if not pretrained and "weights" in options:
+        options["weights"] = branch.model.options["weights"]
+    model = resolve(branch.model.factory)(num_classes, input=input_spec, **options)
+    if not isinstance(model, nn.Module):
+        raise PluginError(
+            f"model '{branch.model.name}': its factory returned {type(model).__name__}, no nn.Module"
+        )
+    return model
+
+
+def probe_feature_dim(branch: Branch, model: nn.Module, modality: Modality, num_classes: int) -> int:
+    """Run one sample through the model and return d, the dimension of its feature.
+
+    Raises:
+        PluginError: the model raises, or does not return logits (1, K) and a feature (1, d).
+    """
+    name = f"model '{branch.model.name}'"
+    if not len(modality.clip_ids):
+        raise UsageError(f"modality '{branch.modality.name}' finds no clip in its store")
+    sample = modality.sample(str(modality.clip_ids[0]), None)
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            output = model(torch.from_numpy(np.stack([sample])))
+    except Exception as error:  # whatever a stranger's model raises
+        shape = (1, *sample.shape)
+        raise PluginError(
+            f"{name} failed on an input of shape {shape}: {type(error).__name__}: {error}"
+        ) from error
+    model.train(training)
+    if not (isinstance(output, ModelOutput) and hasattr(output.logits, "shape")):
+        raise PluginError(f"{name} returned {type(output).__name__}, wanted ModelOutput(logits, feature)")
+    if tuple(output.logits.shape) != (1, num_classes) or output.feature.ndim != 2:
+        found = f"logits {tuple(output.logits.shape)} and feature {tuple(output.feature.shape)}"
+        raise PluginError(f"{name} returned {found}, wanted (1, {num_classes}) and (1, d)")
+    return int(output.feature.shape[1])
+
+
+def build_losses(
+    recipe: Recipe, class_counts: ArrayLike, feature_dim: int
+) -> tuple[nn.ModuleDict, dict[str, float]]:
+    """Build the recipe's losses; return them and the weights of the auxiliary ones.
+
+    The classification loss is kept under ``classification``, the auxiliary ones under their names.
+    """
+    defaults = {"label_smoothing": recipe.label_smoothing} if recipe.label_smoothing else {}
+    losses = {
+        "classification": _build_loss(recipe.loss, "classification", class_counts, feature_dim, defaults)
+    }
+    for choice in recipe.auxiliary:
+        losses[choice.name] = _build_loss(choice, "auxiliary", class_counts, feature_dim, {})
+    return nn.ModuleDict(losses), {choice.name: choice.weight for choice in recipe.auxiliary}
+
+
+def _build_loss(
+    choice: LossChoice, kind: str, class_counts: ArrayLike, feature_dim: int, defaults: Mapping[str, Any]
+) -> nn.Module:
+    spec = registry().get("losses", choice.name)
+    if spec.kind != kind:
+        raise UsageError(f"recipe: loss '{choice.name}' is of kind '{spec.kind}', wanted '{kind}'")
+    where = f"loss '{choice.name}'"
+    options = overlay_options(spec.options, [defaults, choice.options], where)
+    if options.get("feature_dim") == 0:
+        options["feature_dim"] = feature_dim
+    loss = resolve(spec.factory)(class_counts=class_counts, **options)
+    if isinstance(loss, nn.Module):
+        return loss
+    if not callable(loss):
+        raise PluginError(f"{where}: its factory returned {type(loss).__name__}, no callable")
+    return _Function(loss)
+
+
+class _Function(nn.Module):
+    """A loss that is a plain function, wrapped so that all losses are modules."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, output: ModelOutput, target: torch.Tensor) -> torch.Tensor:
+        """Call the function."""
+        loss: torch.Tensor = self.function(output, target)
+        return loss
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:1``."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device {name}: unknown (known: auto, cpu, cuda, cuda:N)") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError(f"--device {name}: this machine has no CUDA device, use --device cpu")
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    return device
+
+
+def set_threads(threads: int) -> None:
+    """Limit torch to so many threads; 0 leaves it as it is."""
+    if threads < 0:
+        raise UsageError(f"--threads must be at least 0, found {threads}")
+    if threads:
+        torch.set_num_threads(threads)

@@ -1,0 +1,255 @@
+"""Training settings: names, defaults, and how several sources of them are laid over one another.
+
+Later sources win: the trainer's defaults, the model's own recipe, the user's table, ``--set``. A nested table
+(``loss``) given by a later source replaces the earlier one as a whole; ``--set recipe.loss.options.gamma=1``
+changes the one value. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from mg_data.contract import UsageError
+
+SECTIONS = ("recipe", "model", "modality")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossChoice:
+    """A loss by name with its options; ``weight`` matters for auxiliary losses only."""
+
+    name: str
+    weight: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained.
+
+    Args:
+        optimizer: ``adamw`` or ``sgd`` (with ``momentum``, Nesterov off).
+        lr: learning rate at its peak. weight_decay: of all parameters of two or more dimensions, and of the
+            others too if ``decay_vectors``.
+        epochs, batch_size: the last batch of an epoch may be smaller.
+        warmup_epochs: linear warm-up from 0, may be a fraction. schedule: ``cosine`` to 0, step by step.
+        amp: ``none`` or ``bf16`` (autocast of the forward pass; losses are computed in float32).
+        clip_norm: largest gradient norm, 0 = no clipping.
+        ema: decay of the averaged weights that are then evaluated and saved, 0 = off.
+        flip: mirror half of the training samples, labels of mirrored classes with them.
+        loss: the classification loss. auxiliary: further losses with their weights.
+        label_smoothing: passed to the classification loss unless its own options say otherwise.
+        workers: loader processes; has no influence on the result.
+        backbone_lr_scale: factor on ``lr`` outside modules named head, classifier or projection.
+        log_every: validate every so many epochs (always after the last).
+        select: ``last``, or ``best`` = the epoch of highest validation accuracy (taints those clips).
+    """
+
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    decay_vectors: bool = True
+    momentum: float = 0.9
+    epochs: int = 50
+    batch_size: int = 32
+    warmup_epochs: float = 0.0
+    schedule: str = "cosine"
+    amp: str = "none"
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    flip: bool = False
+    loss: LossChoice = field(default_factory=lambda: LossChoice(name="focal"))
+    auxiliary: tuple[LossChoice, ...] = ()
+    label_smoothing: float = 0.0
+    workers: int = 0
+    backbone_lr_scale: float = 1.0
+    log_every: int = 5
+    select: str = "last"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Build from plain values; UsageError for an unknown key, a wrong type or an impossible value."""
+        defaults = cls()
+        known = {item.name: getattr(defaults, item.name) for item in fields(cls)}
+        check_options(values, known, "recipe")
+        changed: dict[str, Any] = {}
+        for name, value in values.items():
+            if name == "loss":
+                changed[name] = _loss_choice(value, "recipe.loss")
+            elif name == "auxiliary":
+                changed[name] = _loss_choices(value)
+            else:
+                changed[name] = _like(value, known[name], f"recipe.{name}")
+        recipe = cls(**changed)
+        recipe._check()
+        return recipe
+
+    def _check(self) -> None:
+        _one_of(self.optimizer, ("adamw", "sgd"), "recipe.optimizer")
+        _one_of(self.schedule, ("cosine",), "recipe.schedule")
+        _one_of(self.amp, ("none", "bf16"), "recipe.amp")
+        _one_of(self.select, ("last", "best"), "recipe.select")
+        for name, lowest in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("workers", 0)):
+            _at_least(getattr(self, name), lowest, f"recipe.{name}")
+        for name in ("weight_decay", "momentum", "warmup_epochs", "clip_norm", "ema", "backbone_lr_scale"):
+            _at_least(getattr(self, name), 0, f"recipe.{name}")
+        if not self.lr > 0:
+            raise UsageError(f"recipe.lr must be positive, found {self.lr}")
+        for name in ("ema", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"recipe.{name} must lie in [0, 1), found {getattr(self, name)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON value that :meth:`from_dict` reads back."""
+        value = asdict(self)
+        value["loss"] = _choice_json(self.loss)
+        value["auxiliary"] = [_choice_json(choice) for choice in self.auxiliary]
+        return value
+
+
+def _choice_json(choice: LossChoice) -> dict[str, Any]:
+    return {"name": choice.name, "weight": choice.weight, "options": dict(choice.options)}
+
+
+def _loss_choice(value: Any, where: str) -> LossChoice:
+    if isinstance(value, str):
+        return LossChoice(name=value)
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        raise UsageError(
+            f"{where}: wanted a name or a table with 'name', 'weight' and 'options', found {value!r}"
+        )
+    check_options(value, {"name": "", "weight": 1.0, "options": {}}, where)
+    options = value.get("options", {})
+    if not isinstance(options, Mapping):
+        raise UsageError(f"{where}.options: wanted a table, found {options!r}")
+    weight = _like(value.get("weight", 1.0), 1.0, f"{where}.weight")
+    return LossChoice(name=value["name"], weight=weight, options=dict(options))
+
+
+def _loss_choices(value: Any) -> tuple[LossChoice, ...]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
+        raise UsageError(f"recipe.auxiliary: wanted a list of losses, found {value!r}")
+    choices = tuple(_loss_choice(item, f"recipe.auxiliary[{place}]") for place, item in enumerate(value))
+    names = [choice.name for choice in choices]
+    if len(set(names)) != len(names):
+        raise UsageError(f"recipe.auxiliary: a loss stands twice in {names}")
+    return choices
+
+
+def _one_of(value: str, known: tuple[str, ...], where: str) -> None:
+    if value not in known:
+        raise UsageError(f"{where}: '{value}' is unknown{nearest(value, known)} (known: {', '.join(known)})")
+
+
+def _at_least(value: float, lowest: float, where: str) -> None:
+    if not value >= lowest:
+        raise UsageError(f"{where} must be at least {lowest}, found {value}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``, did you mean 'x'?`` for the known name next to a misspelt one, or an empty text."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean '{close[0]}'?" if close else ""
+
+
+def check_options(values: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
+    """Raise UsageError for a key that is not among the known ones, naming the nearest."""
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{where}: wanted a table of settings, found {values!r}")
+    for name in values:
+        if name not in known:
+            listing = ", ".join(known) or "none"
+            raise UsageError(f"{where}: unknown setting '{name}'{nearest(name, known)} (known: {listing})")
+
+
+def _like(value: Any, default: Any, where: str) -> Any:
+    """Return ``value`` as the type of ``default``; UsageError if it is another one."""
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        raise UsageError(f"{where}: wanted true or false, found {value!r}")
+    if isinstance(default, int | float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and (isinstance(default, float) or value == int(value)):
+            return type(default)(value)
+        wanted = "a number" if isinstance(default, float) else "a whole number"
+        raise UsageError(f"{where}: wanted {wanted}, found {value!r}")
+    if isinstance(default, str) and not isinstance(value, str):
+        raise UsageError(f"{where}: wanted a text, found {value!r}")
+    # JSON and TOML know lists only.
+    return tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
+
+
+def overlay_options(
+    defaults: Mapping[str, Any], layers: Iterable[Mapping[str, Any]], where: str
+) -> dict[str, Any]:
+    """Lay option tables over ``defaults``, later ones winning; UsageError for unknown names and types."""
+    result = dict(defaults)
+    for layer in layers:
+        check_options(layer, defaults, where)
+        for name, value in layer.items():
+            result[name] = _like(value, defaults[name], f"{where}.{name}")
+    return result
+
+
+def read_settings(settings: Mapping[str, Any] | None, overrides: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Join a ``{recipe, model, modality}`` table with ``--set section.key=value`` texts, which win.
+
+    Values are read as JSON and taken as plain text if they are none.
+    """
+    given = dict(settings or {})
+    check_options(given, dict.fromkeys(SECTIONS), "settings")
+    result: dict[str, dict[str, Any]] = {}
+    for section in SECTIONS:
+        table = given.get(section) or {}
+        if not isinstance(table, Mapping):
+            raise UsageError(f"settings.{section}: wanted a table, found {table!r}")
+        result[section] = json.loads(json.dumps(table))  # a deep copy of plain values
+    return _apply(result, overrides)
+
+
+def _apply(tables: dict[str, dict[str, Any]], overrides: Iterable[str]) -> dict[str, dict[str, Any]]:
+    for text in overrides:
+        path, equals, raw = text.partition("=")
+        words = path.strip().split(".")
+        if not equals or len(words) < 2 or words[0] not in SECTIONS or not all(words):
+            raise UsageError(
+                f"--set '{text}': wanted SECTION.KEY=VALUE with a section of {', '.join(SECTIONS)}"
+            )
+        try:
+            value = json.loads(raw)
+        except json.JSONDecodeError:
+            value = raw.strip()
+        table: Any = tables[words[0]]
+        for word in words[1:-1]:
+            inner = table.get(word)
+            # "loss = 'focal'" is short for {name = 'focal'}; a deeper setting opens it into the table.
+            if isinstance(inner, str):
+                inner = {"name": inner}
+            table[word] = {} if inner is None else inner
+            table = table[word]
+            if not isinstance(table, dict):
+                raise UsageError(f"--set '{text}': '{word}' is no table")
+        table[words[-1]] = value
+    return tables
+
+
+def resolve_recipe(model_recipe: Mapping[str, Any], user: Mapping[str, Any]) -> Recipe:
+    """Lay the user's recipe over the model's and over the defaults.
+
+    A ``loss`` table without a name keeps the name (and options) of the layer below it.
+    """
+    base = {**Recipe().to_json(), **model_recipe}
+    for name in set(base) - {item.name for item in fields(Recipe)}:
+        raise UsageError(f"the model's own recipe has an unknown setting '{name}'")
+    merged = {**base, **user}
+    loss = user.get("loss")
+    if isinstance(loss, Mapping) and "name" not in loss:
+        below = base["loss"] if isinstance(base["loss"], Mapping) else {"name": base["loss"]}
+        options = {**below.get("options", {}), **loss.get("options", {})}
+        merged["loss"] = {**below, **loss, "options": options}
+    return Recipe.from_dict(merged)

@@ -1,0 +1,152 @@
+"""Records of losses, adapters and stages; imports the contract and nothing heavy."""
+
+from __future__ import annotations
+
+from mg_data.contract import AdapterSpec, LossSpec, Param, StageSpec
+
+LOSSES = (
+    LossSpec(
+        name="focal",
+        summary="focal loss, p_t from the unweighted softmax, times w_c = 1/sqrt(N_c + 1) (paper 3.2)",
+        factory="mg_adapt.losses:focal",
+        options={"gamma": 2.0, "weighting": "sqrt", "label_smoothing": 0.0},
+    ),
+    LossSpec(
+        name="cross-entropy",
+        summary="cross-entropy, unweighted unless asked for",
+        factory="mg_adapt.losses:cross_entropy",
+        options={"weighting": "none", "label_smoothing": 0.0},
+    ),
+    LossSpec(
+        name="orthogonal-semantic",
+        summary="MSE between the feature and its class's fixed orthogonal anchor (paper Eq. 1)",
+        factory="mg_adapt.losses:orthogonal_semantic",
+        kind="auxiliary",
+        # feature_dim 0: the trainer fills in the model's d. norm None: 4 sqrt(d / 256).
+        options={"feature_dim": 0, "norm": None, "seed": 0},
+    ),
+)
+
+ADAPTERS = (
+    AdapterSpec(
+        name="threshold",
+        summary="label clips whose fused probability exceeds alpha (paper 3.3)",
+        factory="mg_adapt.adapters:threshold",
+        options={"threshold": 0.65},
+    ),
+    AdapterSpec(
+        name="agreement",
+        summary="the same, and at least so many models must vote for the label themselves (0: all)",
+        factory="mg_adapt.adapters:agreement",
+        options={"threshold": 0.65, "models": 0},
+    ),
+)
+
+_THREADS = Param(
+    name="threads", help="torch threads, 0 = torch's own choice", type="int", default=0, in_key=False
+)
+_DEVICE = Param(
+    name="device", help="auto (CUDA if there is one), cpu, cuda or cuda:N", default="auto", in_key=False
+)
+
+_TRAIN = StageSpec(
+    name="train",
+    path=("train",),
+    summary="Train a model on the labelled parts of a split",
+    factory="mg_adapt.stages.train:train",
+    reads=("clips", "streams", "features", "split", "pseudo"),
+    writes=("checkpoint",),
+    params=(
+        Param(name="model", help="registered model (see 'mg models')", positional=True, required=True),
+        Param(name="data", help="store that the modality reads", role="input", type="path", required=True),
+        Param(
+            name="split", help="split store, the source of labels", role="input", type="path", required=True
+        ),
+        Param(
+            name="out", help="checkpoint to write", role="output", type="path", required=True, flags=("-o",)
+        ),
+        Param(name="pseudo", help="pseudo-labels of the target to train on too", role="input", type="path"),
+        Param(name="use", help="labelled part to train on", multiple=True, default=("train",)),
+        Param(name="preset", help="named set of model options", default=""),
+        Param(name="modality", help="what the model reads (its first one if not given)", default=""),
+        Param(name="set", help="recipe.KEY=VALUE, model.KEY=VALUE or modality.KEY=VALUE", multiple=True),
+        Param(name="settings", help="tables recipe, model and modality as JSON", type="json"),
+        Param(name="branch", help="name of this branch in fusion and tables", default=""),
+        Param(name="seed", help="seed of weights, order and augmentation", type="int", default=0),
+        _THREADS,
+        _DEVICE,
+        Param(
+            name="state_every",
+            help="seconds between resumable states within an epoch",
+            type="float",
+            default=15.0,
+            in_key=False,
+        ),
+    ),
+)
+
+_PREDICT = StageSpec(
+    name="predict",
+    path=("predict",),
+    summary="Write a checkpoint's logits for one part of a split",
+    factory="mg_adapt.stages.predict:predict",
+    reads=("checkpoint", "clips", "streams", "features", "split"),
+    writes=("logits",),
+    params=(
+        Param(
+            name="checkpoint",
+            help="checkpoint of 'mg train'",
+            role="input",
+            type="path",
+            positional=True,
+            required=True,
+        ),
+        Param(name="data", help="store that the modality reads", role="input", type="path", required=True),
+        Param(name="split", help="split store", role="input", type="path", required=True),
+        Param(name="subset", help="part of the split: train, val, target ...", required=True),
+        Param(
+            name="out", help="logit store to write", role="output", type="path", required=True, flags=("-o",)
+        ),
+        Param(name="flip", help="average with mirrored views (default: as trained)", type="bool"),
+        Param(name="batch_size", help="samples in one forward pass", type="int", default=32, in_key=False),
+        _THREADS,
+        _DEVICE,
+    ),
+)
+
+_ADAPT = StageSpec(
+    name="adapt",
+    path=("adapt",),
+    summary="Make pseudo-labels of the target from the vote of several models",
+    factory="mg_adapt.stages.adapt:adapt",
+    reads=("logits", "split"),
+    writes=("pseudo",),
+    params=(
+        Param(
+            name="logits",
+            help="logit stores of the target, one of each branch",
+            role="input",
+            type="path",
+            positional=True,
+            multiple=True,
+            required=True,
+        ),
+        Param(name="split", help="split store", role="input", type="path", required=True),
+        Param(
+            name="out",
+            help="pseudo-label store to write",
+            role="output",
+            type="path",
+            required=True,
+            flags=("-o",),
+        ),
+        Param(name="params", help="fusion.json with the vote's weights", role="input", type="path"),
+        Param(name="adapter", help="registered adapter", default="threshold"),
+        Param(name="threshold", help="alpha: least fused probability", type="float", default=0.65),
+        Param(name="temperature", help="tau of this vote", type="float", default=1.0),
+        Param(name="round", help="2 or more allows models that know the target", type="int", default=1),
+        Param(name="options", help="further options of the adapter as JSON", type="json"),
+    ),
+)
+
+STAGES = (_TRAIN, _PREDICT, _ADAPT)

@@ -1,0 +1,210 @@
+"""The models' scores of the unlabelled target, joined by clip id and voted (paper Eq. 2-3).
+
+The vote is written out here: adaptation reads the fusion parameters as plain JSON and needs no mg-fusion.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mg_data.contract import DataError, StoreError, TaintError, TargetScores, UsageError
+from mg_data.store import LogitsStore, SplitStore, Taint, clip_keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoteParameters:
+    """What ``fusion.json`` says: weights by branch, the fitted tau, keys of the clips it was fitted on."""
+
+    weights: Mapping[str, float]
+    temperature: float
+    class_names: tuple[str, ...]
+    fit_keys: NDArray[np.uint64]
+
+
+def read_vote_parameters(path: Path) -> VoteParameters:
+    """Read ``fusion.json``.
+
+    Raises:
+        StoreError: it is missing, no JSON, or not of format mg-fusion version 1.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreError(path, f"cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise StoreError(
+            path, f"is no JSON file: {error}", "wanted fusion.json from 'mg fuse --fit'"
+        ) from error
+    if not isinstance(value, dict) or value.get("format") != "mg-fusion" or value.get("version") != 1:
+        raise StoreError(
+            path, "is no fusion parameters of version 1", "wanted fusion.json from 'mg fuse --fit'"
+        )
+    try:
+        weights = {str(key): float(weight) for key, weight in value["weights"].items()}
+        temperature = float(value["temperature"])
+        class_names = tuple(str(name) for name in value.get("class_names", ()))
+        keys = [int(key, 16) for key in value.get("fitted_on", {}).get("clip_keys", ())]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(path, f"lacks or misstates {error}") from error
+    sizes = list(weights.values())
+    if not sizes or not np.isfinite(sizes).all() or min(sizes) < 0 or sum(sizes) <= 0 or not temperature > 0:
+        raise StoreError(
+            path, f"needs weights >= 0 with a positive sum and tau > 0, found {weights}, {temperature}"
+        )
+    return VoteParameters(
+        weights=weights,
+        temperature=temperature,
+        class_names=class_names,
+        fit_keys=np.array(keys, np.uint64),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetLogits:
+    """Logits of M models for the N target clips: (M, N, K), ``present`` (M, N), ``weights`` (M,) of sum 1."""
+
+    clip_ids: NDArray[np.str_]
+    class_names: tuple[str, ...]
+    model_names: tuple[str, ...]
+    logits: NDArray[np.float64]
+    present: NDArray[np.bool_]
+    weights: NDArray[np.float64]
+    prior: NDArray[np.float64]
+
+    def probabilities(self, temperature: float) -> NDArray[np.float64]:
+        """Return softmax(L_m / tau), (M, N, K), 0 where absent (paper Eq. 2)."""
+        scaled = self.logits / temperature
+        scaled = np.exp(scaled - scaled.max(axis=2, keepdims=True))
+        probs: NDArray[np.float64] = scaled / scaled.sum(axis=2, keepdims=True)
+        return probs * self.present[:, :, None]
+
+    def scores(self, temperature: float) -> TargetScores:
+        """Return the weighted vote (paper Eq. 3); absent models' weights go to those that answer.
+
+        A clip without any answer of positive weight gets all zeros: no threshold is exceeded there.
+        """
+        probs = self.probabilities(temperature)
+        share = self.weights[:, None] * self.present
+        total = share.sum(axis=0)
+        voted = np.einsum("mn,mnk->nk", share, probs) / np.where(total > 0, total, 1.0)[:, None]
+        return TargetScores(
+            clip_ids=self.clip_ids,
+            class_names=self.class_names,
+            probs=voted,
+            model_probs=probs,
+            present=self.present,
+            model_names=self.model_names,
+            prior=self.prior,
+        )
+
+
+def join_target(
+    stores: Sequence[LogitsStore], split: SplitStore, parameters: VoteParameters | None
+) -> TargetLogits:
+    """Join logit stores over the target clips of a split; rows of other clips are left aside.
+
+    Raises:
+        StoreError: unequal classes, another data set, a target clip that a store does not list.
+        UsageError: two stores of one branch, or branches that do not fit the weights.
+    """
+    ids, _ = split.select("target")
+    names = tuple(store.key for store in stores)
+    if len(set(names)) != len(names):
+        raise UsageError(
+            f"two logit stores are of one branch in {', '.join(names)}: give each a name by --branch"
+        )
+    for store in stores:
+        if store.class_names != split.class_names:
+            found, wanted = len(store.class_names), len(split.class_names)
+            raise StoreError(store.path, f"its {found} classes are not the {wanted} of {split.path}")
+        if store.dataset and split.dataset and store.dataset != split.dataset:
+            raise StoreError(store.path, f"is of data set '{store.dataset}', the split of '{split.dataset}'")
+    rows = [store.rows(ids) for store in stores]
+    labels = split.labels[(split.names != "target") & (split.labels >= 0)]
+    counts = np.bincount(labels, minlength=len(split.class_names)).astype(np.float64)
+    return TargetLogits(
+        clip_ids=ids,
+        class_names=split.class_names,
+        model_names=names,
+        logits=np.stack([store.as_log()[row] for store, row in zip(stores, rows)]),
+        present=np.stack([store.present[row] for store, row in zip(stores, rows)]),
+        weights=_weights(names, split, parameters),
+        prior=counts / max(1.0, counts.sum()),
+    )
+
+
+def _weights(
+    names: tuple[str, ...], split: SplitStore, parameters: VoteParameters | None
+) -> NDArray[np.float64]:
+    if parameters is None:
+        return np.full(len(names), 1 / len(names))
+    if parameters.class_names and parameters.class_names != split.class_names:
+        raise UsageError(f"--params: its {len(parameters.class_names)} classes are not those of {split.path}")
+    for name in names:
+        if name not in parameters.weights:
+            known = ", ".join(parameters.weights)
+            raise UsageError(f"--params has no weight for branch '{name}' (it has: {known})")
+    for name, weight in parameters.weights.items():
+        if weight > 0 and name not in names:
+            raise UsageError(
+                f"--params gives weight {weight:g} to branch '{name}', whose logits are not given"
+            )
+    values = np.array([parameters.weights[name] for name in names])
+    if values.sum() <= 0:
+        raise UsageError(f"--params gives weight 0 to every one of {', '.join(names)}")
+    return np.asarray(values / values.sum(), np.float64)
+
+
+def check_round(stores: Sequence[LogitsStore], split: SplitStore, round: int) -> int:
+    """Refuse a further round that was not asked for; return how many models have trained on target clips.
+
+    The paper makes one round: labels of models that have trained on labels of their own confirm themselves.
+
+    Raises:
+        TaintError: ``round`` is 1 and a model was trained on target clips of this split.
+    """
+    if round < 1:
+        raise UsageError(f"--round must be at least 1, found {round}")
+    ids, _ = split.select("target")
+    keys = clip_keys(split.dataset, ids)
+    known = [(store, store.taint.trained_overlap(keys)) for store in stores]
+    used = [(store, overlap) for store, overlap in known if overlap]
+    if used and round == 1:
+        store, overlap = used[0]
+        raise TaintError(
+            f"{store.path}: branch '{store.key}' was trained on {overlap} pseudo-labelled target clip(s) "
+            "already; give first-round logits, or ask for another round with --round 2"
+        )
+    return len(used)
+
+
+def union_taint(stores: Sequence[LogitsStore], split: SplitStore, parameters: VoteParameters | None) -> Taint:
+    """Return what the pseudo-labels' ancestors have seen; clips of the vote's fit count as selected on."""
+    taint = Taint.union_all(store.taint for store in stores)
+    return taint if parameters is None else taint.union(Taint.of((), parameters.fit_keys))
+
+
+def class_yield(
+    labels: NDArray[np.int32], prior: NDArray[np.float64], candidates: int, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return for each class how many labels it got, and how many the source's class frequencies predict."""
+    counts = np.bincount(labels, minlength=len(class_names))
+    return [
+        {"class": name, "labels": int(count), "expected": round(float(share) * candidates, 2)}
+        for name, count, share in zip(class_names, counts, prior)
+    ]
+
+
+def require_target(split: SplitStore) -> int:
+    """Return the number of target clips; DataError if there is none."""
+    count = int((split.names == "target").sum())
+    if not count:
+        raise DataError(f"{split.path}: has no target clip, so there is nothing to adapt to")
+    return count

@@ -1,0 +1,34 @@
+"""Listing what mg-adapt offers imports nothing heavy, and every factory takes its record's options."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+from mg_adapt.records import ADAPTERS, LOSSES, STAGES
+from mg_data.plugins import resolve
+
+
+def test_the_plugin_imports_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys, mg_adapt.plugin as p; list(p.mg_register_stages()); "
+        "print([name for name in ('torch', 'numpy', 'h5py', 'safetensors') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_stage_factories_take_exactly_their_records_parameters() -> None:
+    for spec in STAGES:
+        parameters = inspect.signature(resolve(spec.factory)).parameters
+        assert set(parameters) == {"console"} | {param.name for param in spec.params}
+        for param in spec.params:
+            required = parameters[param.name].default is inspect.Parameter.empty
+            assert required == param.required, (spec.name, param.name)
+
+
+def test_loss_and_adapter_options_have_the_factorys_defaults() -> None:
+    for spec in ADAPTERS:
+        parameters = inspect.signature(resolve(spec.factory)).parameters
+        assert {name: parameters[name].default for name in spec.options} == dict(spec.options)
+    assert {spec.kind for spec in LOSSES} == {"classification", "auxiliary"}

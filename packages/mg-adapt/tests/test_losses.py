@@ -1,0 +1,96 @@
+"""Losses of paper 3.2 against hand calculation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mg_adapt.losses import Focal, OrthogonalSemantic, class_weights, cross_entropy, orthogonal_anchors
+from mg_data.contract import ModelOutput, UsageError
+
+IMIGUE_TRAIN_COUNTS = (
+    *(10, 393, 38, 199, 80, 23, 57, 824, 80, 3, 284, 137, 97, 41, 26, 24, 304, 82, 1, 887, 157, 360),
+    *(656, 690, 11, 280, 84, 60, 1155, 6, 2079, 3765),
+)
+
+
+def output(logits: list[list[float]], feature: list[list[float]] | None = None) -> ModelOutput:
+    return ModelOutput(torch.tensor(logits), torch.tensor(feature or [[0.0]] * len(logits)))
+
+
+def test_square_root_weights_have_mean_one_over_samples_and_the_papers_ratios() -> None:
+    weights = class_weights(IMIGUE_TRAIN_COUNTS)
+    counts = np.array(IMIGUE_TRAIN_COUNTS)
+    assert counts.sum() == 12893
+    assert np.isclose((weights * counts).sum() / counts.sum(), 1.0)
+    assert np.isclose(weights[9] / weights[31], math.sqrt(3766 / 4))
+    assert weights.max() / weights.min() == pytest.approx(43.4, abs=0.1)
+
+
+def test_a_class_without_samples_has_a_finite_weight() -> None:
+    assert np.isfinite(class_weights([0, 5, 5])).all()
+    assert np.isfinite(class_weights([0, 5, 5], "inverse")).all()
+
+
+def test_no_weighting_is_one_everywhere() -> None:
+    assert class_weights([1, 100], "none").tolist() == [1.0, 1.0]
+
+
+def test_focal_equals_the_hand_calculation_with_p_t_from_the_unweighted_softmax() -> None:
+    # Two samples, K = 2, counts (3, 0): raw weights 1/2 and 1, scale 3 / (3 * 1/2) = 2 -> w = (1, 2).
+    logits = [[math.log(3.0), 0.0], [math.log(3.0), 0.0]]  # p = (3/4, 1/4)
+    loss = Focal(class_counts=[3, 0])
+    expected = (1 * 0.25**2 * -math.log(0.75) + 2 * 0.75**2 * -math.log(0.25)) / 2
+    assert float(loss(output(logits), torch.tensor([0, 1]))) == pytest.approx(expected, rel=1e-6)
+
+
+def test_focal_with_gamma_zero_is_torchs_cross_entropy_with_smoothing_too() -> None:
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    target = torch.tensor([0, 1, 2, 3, 1, 1])
+    for smoothing in (0.0, 0.1):
+        ours = cross_entropy(class_counts=[1, 3, 1, 1], label_smoothing=smoothing)
+        theirs = torch.nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
+        assert torch.allclose(ours(ModelOutput(logits, None), target), theirs, atol=1e-6)
+
+
+def test_focal_gradient_is_finite_for_certain_answers_and_small_gamma() -> None:
+    logits = torch.tensor([[80.0, -80.0], [-80.0, 80.0]], requires_grad=True)
+    Focal(class_counts=[1, 1], gamma=0.5)(ModelOutput(logits, None), torch.tensor([0, 0])).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_anchors_are_orthogonal_of_norm_four_and_fixed_by_the_seed() -> None:
+    anchors = orthogonal_anchors(32, 256)
+    assert torch.allclose(anchors @ anchors.T, 16 * torch.eye(32), atol=1e-4)
+    assert torch.equal(anchors, orthogonal_anchors(32, 256))
+    assert not torch.equal(anchors, orthogonal_anchors(32, 256, seed=1))
+
+
+def test_anchor_components_are_of_one_size_for_every_dimension() -> None:
+    assert orthogonal_anchors(4, 64).square().mean() == pytest.approx(16 / 256, rel=1e-5)
+    assert orthogonal_anchors(4, 64, norm=3.0).norm(dim=1).tolist() == pytest.approx([3.0] * 4)
+
+
+def test_more_classes_than_dimensions_cannot_be_orthogonal() -> None:
+    with pytest.raises(UsageError, match=r"32 classes .* only d = 16 dimensions"):
+        orthogonal_anchors(32, 16)
+
+
+def test_semantic_loss_is_the_mean_squared_difference_to_the_anchor() -> None:
+    loss = OrthogonalSemantic(class_counts=[1, 1], feature_dim=3, norm=2.0)
+    anchors = loss.anchors.tolist()
+    feature = [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]
+    by_hand = [sum((f - m) ** 2 for f, m in zip(feature[n], anchors[y])) / 3 for n, y in enumerate((1, 0))]
+    found = float(loss(output([[0.0, 0.0]] * 2, feature), torch.tensor([1, 0])))
+    assert found == pytest.approx(sum(by_hand) / 2, rel=1e-6)
+    assert by_hand[1] == pytest.approx(4 / 3, rel=1e-5)  # an anchor of norm 2 in three dimensions
+
+
+def test_anchors_are_saved_with_the_losses_state_and_are_not_trained() -> None:
+    loss = OrthogonalSemantic(class_counts=[1, 1], feature_dim=3)
+    assert "anchors" in loss.state_dict()
+    assert list(loss.parameters()) == []

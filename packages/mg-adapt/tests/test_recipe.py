@@ -1,0 +1,59 @@
+"""Settings: precedence, and messages that name the nearest key."""
+
+from __future__ import annotations
+
+import pytest
+
+from mg_adapt.recipe import Recipe, overlay_options, read_settings, resolve_recipe
+from mg_data.contract import UsageError
+
+
+def test_later_sources_win_over_earlier_ones() -> None:
+    model = {"lr": 0.1, "epochs": 7}
+    user = read_settings({"recipe": {"lr": 0.2, "batch_size": 4}}, ["recipe.batch_size=5"])["recipe"]
+    recipe = resolve_recipe(model, user)
+    assert (recipe.epochs, recipe.lr, recipe.batch_size, recipe.momentum) == (7, 0.2, 5, Recipe().momentum)
+
+
+def test_an_unknown_key_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown setting 'learning_rte'|did you mean 'warmup_epochs'"):
+        Recipe.from_dict({"warmup_epoch": 3})
+    with pytest.raises(UsageError, match="did you mean 'batch_size'"):
+        resolve_recipe({}, {"batchsize": 3})
+    with pytest.raises(UsageError, match="did you mean 'width'"):
+        overlay_options({"width": 8}, [{"widht": 3}], "model 'toy'")
+
+
+def test_wrong_types_and_impossible_values_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"recipe.lr: wanted a number, found 'fast'"):
+        resolve_recipe({}, {"lr": "fast"})
+    with pytest.raises(UsageError, match=r"recipe.epochs: wanted a whole number, found 2.5"):
+        resolve_recipe({}, {"epochs": 2.5})
+    with pytest.raises(UsageError, match=r"recipe.flip: wanted true or false, found 1"):
+        resolve_recipe({}, {"flip": 1})
+    with pytest.raises(UsageError, match=r"recipe.optimizer: 'adam' is unknown, did you mean 'adamw'\?"):
+        resolve_recipe({}, {"optimizer": "adam"})
+    with pytest.raises(UsageError, match=r"recipe.ema must lie in \[0, 1\)"):
+        resolve_recipe({}, {"ema": 1.0})
+
+
+def test_a_single_loss_option_is_changed_without_naming_the_loss() -> None:
+    user = read_settings(None, ["recipe.loss.options.gamma=1"])["recipe"]
+    recipe = resolve_recipe({"loss": {"name": "focal", "options": {"weighting": "none"}}}, user)
+    assert recipe.loss.options == {"weighting": "none", "gamma": 1}
+
+
+def test_set_needs_a_section() -> None:
+    with pytest.raises(UsageError, match=r"wanted SECTION.KEY=VALUE"):
+        read_settings(None, ["lr=3"])
+
+
+def test_a_recipe_survives_its_json() -> None:
+    recipe = resolve_recipe({}, {"auxiliary": [{"name": "orthogonal-semantic", "weight": 2}], "ema": 0.9})
+    assert Recipe.from_dict(recipe.to_json()) == recipe
+
+
+def test_settings_given_are_not_changed() -> None:
+    given = {"recipe": {"loss": {"name": "focal", "options": {"gamma": 2.0}}}}
+    read_settings(given, ["recipe.loss.options.gamma=5"])
+    assert given["recipe"]["loss"]["options"] == {"gamma": 2.0}

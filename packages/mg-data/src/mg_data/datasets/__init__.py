@@ -1,0 +1,1 @@
+"""Importers of raw data sets. ``records.py`` lists them and imports nothing heavy."""

@@ -1,0 +1,212 @@
+"""iMiGUE in the layouts of the MiGA challenge: one folder a video, keypoints of whole videos, clips as rows.
+
+``<vid>/<vid>_label.csv`` lists the clips, ``<vid>_light_hand.csv`` and ``<vid>_openpose.xlsx`` hold the
+keypoints of all frames, ``<vid>.mp4`` the frames. The folders lie in the source or one level below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mg_data.contract import DataError, DatasetImport, Dropped, RawClip, UsageError
+from mg_data.datasets.imigue_files import (
+    LABEL_CONVENTIONS,
+    LabelRow,
+    read_label_csv,
+    read_light_hand,
+    read_openpose_xlsx,
+    read_subjects,
+)
+from mg_data.prepare.extras import require
+
+CLASS_NAMES = (
+    "turtle neck",
+    "deep breath",
+    "touch hat",
+    "touch face",
+    "touch forehead",
+    "cover face",
+    "rub eyes",
+    "touch other face part",
+    "touch ears",
+    "bite nails",
+    "touch chin",
+    "touch neck",
+    "play hair",
+    "adjust tie",
+    "touch chest",
+    "scratch back",
+    "fold arm",
+    "tidy sleeve",
+    "put arm back",
+    "move torso",
+    "sit straight",
+    "scratch arm",
+    "rub hand",
+    "cross finger",
+    "minaret hand",
+    "play things",
+    "withdraw arms",
+    "head up",
+    "bit lip",
+    "arm akimbo",
+    "shake shoulder",
+    "illustrative",
+)
+IMAGE_SIZE = (720, 1280)
+#: option ``keypoints`` -> (layout, ending of the file's name, reader)
+KEYPOINT_FILES = {
+    "openpose": ("openpose-137", "_openpose.xlsx", read_openpose_xlsx),
+    "light_hand": ("imigue-35", "_light_hand.csv", read_light_hand),
+}
+
+
+def _video_folders(source: Path) -> dict[str, Path]:
+    """Return video id -> folder for every ``<vid>/<vid>_label.csv`` at most two levels down."""
+    folders: dict[str, Path] = {}
+    for path in sorted([*source.glob("*/*_label.csv"), *source.glob("*/*/*_label.csv")]):
+        video_id = path.name.removesuffix("_label.csv")
+        if path.parent.name != video_id:
+            continue
+        if video_id in folders:
+            raise DataError(
+                f"{source}: video '{video_id}' is there twice: {folders[video_id]} and {path.parent}"
+            )
+        folders[video_id] = path.parent
+    return folders
+
+
+def _choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UsageError(f"imigue: option {name} is '{value}', wanted one of: {', '.join(choices)}")
+
+
+def import_imigue(
+    source: Path, *, keypoints: str = "openpose", labels: str = "raw", subjects: str = "subjects.csv"
+) -> DatasetImport:
+    """Read a tree in the challenge's layouts; the keypoints of one video are in memory at a time.
+
+    A clip's id is ``<vid>_<row>`` with the row of the label csv counted from 0; frames become half-open.
+
+    Args:
+        source: folder of the videos' folders.
+        keypoints: ``openpose`` (137 points from the xlsx) or ``light_hand`` (35 points from the csv).
+        labels: what the class column holds: ``raw`` 1..31 and 99, ``challenge`` 0..31, ``raw-1based32``
+            1..32.
+        subjects: file in ``source`` with header ``video_id,subject_id``; without it, and for videos it
+            does not list, the subject is unknown ("").
+
+    Raises:
+        UsageError: an option's value is unknown.
+        DataError: no video, a malformed label csv, a class outside the convention, a video twice.
+    """
+    require("imigue", "python_calamine", "av")
+    source = Path(source)
+    _choice("keypoints", keypoints, tuple(KEYPOINT_FILES))
+    _choice("labels", labels, tuple(LABEL_CONVENTIONS))
+    folders = _video_folders(source)
+    if not folders:
+        raise DataError(f"{source}: holds no video (wanted folders <vid> with <vid>_label.csv)")
+    subject_file = source / subjects
+    subject_of = read_subjects(subject_file) if subject_file.is_file() else {}
+    layout, ending, read_keypoints = KEYPOINT_FILES[keypoints]
+    dropped: list[Dropped] = []
+    rows_of: dict[str, list[LabelRow]] = {}
+    for video_id, folder in folders.items():
+        rows_of[video_id] = read_label_csv(folder / f"{video_id}_label.csv", labels)
+        if not rows_of[video_id]:
+            dropped.append(
+                Dropped(what=video_id, why=f"{video_id}_label.csv is empty: the video has no clips")
+            )
+
+    def clips() -> Iterator[RawClip]:
+        for video_id, rows in rows_of.items():
+            path = folders[video_id] / f"{video_id}{ending}"
+            if not rows:
+                continue
+            try:
+                if not path.is_file():
+                    raise DataError(f"{path}: does not exist")
+                joints = read_keypoints(path)
+            except DataError as error:
+                dropped.append(Dropped(what=video_id, why=f"{len(rows)} clip(s) left out: {error}"))
+                continue
+            for row in rows:
+                clip_id = f"{video_id}_{row.row}"
+                if row.stop > len(joints):
+                    why = f"frames {row.start}..{row.stop - 1}, but {path.name} has only {len(joints)} frames"
+                    dropped.append(Dropped(what=clip_id, why=why))
+                    continue
+                yield RawClip(
+                    clip_id=clip_id,
+                    subject_id=subject_of.get(video_id, ""),
+                    video_id=video_id,
+                    start=row.start,
+                    stop=row.stop,
+                    joints=joints[row.start : row.stop, None].copy(),
+                    label=row.label,
+                )
+
+    return DatasetImport(
+        class_names=CLASS_NAMES,
+        vocabulary="imigue-32",
+        layout=layout,
+        columns=("x", "y", "confidence"),
+        image_size=_image_size(folders),
+        clips=clips(),
+        total=sum(len(rows) for rows in rows_of.values()),
+        dropped=dropped,
+    )
+
+
+def _image_size(folders: dict[str, Path]) -> tuple[int, int]:
+    """Return (width, height) of the first video that is there, else the challenge's 720 x 1280."""
+    from mg_data.video.decode import video_size
+
+    for video_id, folder in folders.items():
+        path = folder / f"{video_id}.mp4"
+        if path.is_file():
+            return video_size(path)
+    return IMAGE_SIZE
+
+
+class ImigueFrames:
+    """RGB frames of a tree in the challenge's layouts."""
+
+    def __init__(self, root: Path) -> None:
+        self._folders = _video_folders(Path(root))
+        self.root = Path(root)
+
+    def _path(self, video_id: str) -> Path:
+        folder = self._folders.get(video_id, self.root / video_id)
+        path = folder / f"{video_id}.mp4"
+        if not path.is_file():
+            raise DataError(f"{path}: does not exist (the frames of video '{video_id}')")
+        return path
+
+    def frames(self, video_id: str, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield frames start..stop-1 as (H, W, 3) uint8 RGB, decoded forward."""
+        return self.select(video_id, np.arange(start, stop))
+
+    def select(self, video_id: str, frame_numbers: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
+        """Yield only the frames of the given ascending numbers."""
+        from mg_data.video.decode import decode_frames
+
+        return decode_frames(self._path(video_id), frame_numbers)
+
+
+def open_frames(root: Path, stream: str) -> ImigueFrames:
+    """Open the videos of the tree ``root``.
+
+    Raises:
+        UsageError: the stream is not ``rgb``.
+    """
+    require("imigue", "av")
+    if stream != "rgb":
+        raise UsageError(f"imigue has no stream '{stream}' (it has: rgb)")
+    return ImigueFrames(root)

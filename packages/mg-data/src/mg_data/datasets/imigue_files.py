@@ -1,0 +1,198 @@
+"""The files of one iMiGUE video: label csv, light_hand csv and OpenPose xlsx, parsed and checked."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mg_data.contract import DataError
+
+NUM_CLASSES = 32
+OPENPOSE_POINTS = 137
+LIGHT_HAND_POINTS = 35
+
+
+def _raw(value: int) -> int | None:
+    if value == 99:
+        return NUM_CLASSES - 1
+    return value - 1 if 1 <= value <= 31 else None
+
+
+def _challenge(value: int) -> int | None:
+    return value if 0 <= value < NUM_CLASSES else None
+
+
+def _one_based(value: int) -> int | None:
+    return value - 1 if 1 <= value <= NUM_CLASSES else None
+
+
+#: name -> (what it allows, raw value -> class 0..31 or None)
+LABEL_CONVENTIONS = {
+    "raw": ("1..31 and 99", _raw),
+    "challenge": ("0..31", _challenge),
+    "raw-1based32": ("1..32", _one_based),
+}
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One line of a label csv: class 0..31 (-1 = unknown) and frames, half-open."""
+
+    row: int
+    label: int
+    start: int
+    stop: int
+
+
+def _fitting(values: list[int], convention: str) -> str:
+    others = [
+        name
+        for name, (_, decode) in LABEL_CONVENTIONS.items()
+        if name != convention and all(decode(value) is not None for value in values)
+    ]
+    return f"the file fits labels={' or '.join(others)}" if others else "it fits no known convention"
+
+
+def read_label_csv(path: Path, convention: str) -> list[LabelRow]:
+    """Read ``class,start,end`` (no header; frames 0-based, end inclusive).
+
+    An empty class or -1 is an unknown label. Rows keep the order of the file; ``row`` counts from 0.
+
+    Raises:
+        DataError: a line that is not three whole numbers, an end before its start, or a class outside the
+            convention (which usually means that another one is meant, so nothing is guessed).
+    """
+    allowed, decode = LABEL_CONVENTIONS[convention]
+    lines: list[tuple[int, int, int]] = []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        for number, fields in enumerate(csv.reader(file), start=1):
+            if not any(field.strip() for field in fields):
+                continue
+            try:
+                label_text, start_text, end_text = (field.strip() for field in fields)
+                label, start, end = int(label_text or "-1"), int(start_text), int(end_text)
+            except ValueError:
+                raise DataError(
+                    f"{path}: line {number} is '{','.join(fields)}', wanted class,start,end as whole numbers"
+                ) from None
+            if start < 0 or end < start:
+                raise DataError(f"{path}: line {number} has frames {start}..{end}, wanted 0 <= start <= end")
+            lines.append((label, start, end))
+    known = [label for label, _, _ in lines if label != -1]
+    wrong = [label for label in known if decode(label) is None]
+    if wrong:
+        raise DataError(
+            f"{path}: class {wrong[0]} is outside the convention labels={convention} ({allowed}); "
+            f"{_fitting(known, convention)}"
+        )
+    rows: list[LabelRow] = []
+    for row, (label, start, end) in enumerate(lines):
+        decoded = decode(label) if label != -1 else -1
+        assert decoded is not None  # checked for all lines above
+        rows.append(LabelRow(row=row, label=decoded, start=start, stop=end + 1))
+    return rows
+
+
+def read_light_hand(path: Path) -> NDArray[np.float32]:
+    """Read ``<vid>_light_hand.csv``: an index column and 35 x (x, y, score), no header.
+
+    Returns:
+        (T, 35, 3) float32, pixels and score.
+
+    Raises:
+        DataError: empty, no numbers, a wrong number of columns, or an index with a gap.
+    """
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: is empty, wanted one line a frame")
+    try:
+        table = np.loadtxt(path, delimiter=",", dtype=np.float64, ndmin=2, encoding="utf-8-sig")
+    except ValueError as error:
+        raise DataError(f"{path}: is no table of numbers without header: {error}") from error
+    wanted = 1 + 3 * LIGHT_HAND_POINTS
+    if table.shape[1] != wanted:
+        raise DataError(f"{path}: has {table.shape[1]} columns, wanted {wanted} (index, then 35 x 3)")
+    gaps = np.flatnonzero(np.diff(table[:, 0]) != 1)
+    if len(gaps):
+        line = int(gaps[0]) + 2
+        raise DataError(f"{path}: line {line} has index {table[line - 1, 0]:g}, wanted one more than before")
+    return _points(table[:, 1:], LIGHT_HAND_POINTS, path)
+
+
+def read_openpose_xlsx(path: Path) -> NDArray[np.float32]:
+    """Read ``<vid>_openpose.xlsx``: 137 x (x, y, score) a row, no header.
+
+    Empty cells make their point a missing one (0, 0, 0).
+
+    Returns:
+        (T, 137, 3) float32, pixels and score: body 25, face 70, left hand 21, right hand 21.
+
+    Raises:
+        DataError: unreadable, empty, a wrong number of columns, or text in a cell.
+    """
+    from python_calamine import CalamineError, CalamineWorkbook
+
+    try:
+        rows = CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0).to_python(skip_empty_area=False)
+    except (CalamineError, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: is no readable xlsx file: {first}") from error
+    if not rows:
+        raise DataError(f"{path}: is empty, wanted one row a frame")
+    wanted = 3 * OPENPOSE_POINTS
+    if len(rows[0]) != wanted:
+        raise DataError(f"{path}: has {len(rows[0])} columns, wanted {wanted} (137 x 3, no header, no index)")
+    return _points(_cells(rows, path), OPENPOSE_POINTS, path)
+
+
+def _cells(rows: list[list[Any]], path: Path) -> NDArray[np.float64]:
+    """Return the cells as numbers; empty ones become NaN."""
+    table = np.array(rows, dtype=object)
+    empty = table == ""
+    table[empty] = np.nan
+    try:
+        return table.astype(np.float64)
+    except (TypeError, ValueError):
+        for row, values in enumerate(rows, start=1):
+            for value in values:
+                if isinstance(value, str) and value != "":
+                    raise DataError(
+                        f"{path}: row {row} holds the text '{value}', wanted numbers without header"
+                    ) from None
+        raise
+
+
+def _points(table: NDArray[np.float64], num_points: int, path: Path) -> NDArray[np.float32]:
+    points = table.reshape(len(table), num_points, 3)
+    missing = np.isnan(points).any(axis=2)
+    points[missing] = 0.0
+    if not np.isfinite(points).all():
+        raise DataError(f"{path}: holds values that are not finite")
+    return points.astype(np.float32)
+
+
+def read_subjects(path: Path) -> dict[str, str]:
+    """Read a csv with header ``video_id,subject_id``.
+
+    Raises:
+        DataError: another header, a line without both, or a video listed twice.
+    """
+    subjects: dict[str, str] = {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        if header[:2] != ["video_id", "subject_id"]:
+            raise DataError(f"{path}: has header '{','.join(header)}', wanted video_id,subject_id")
+        for number, fields in enumerate(reader, start=2):
+            if not fields:
+                continue
+            if len(fields) < 2 or not fields[0] or not fields[1]:
+                raise DataError(f"{path}: line {number} is '{','.join(fields)}', wanted video_id,subject_id")
+            if fields[0] in subjects:
+                raise DataError(f"{path}: line {number} lists video '{fields[0]}' again")
+            subjects[fields[0]] = fields[1]
+    return subjects

@@ -1,0 +1,207 @@
+"""UTD-MHAD: Kinect v1 skeletons and depth maps, and one inertial sensor, in MATLAB files.
+
+Layout of the source: ``Skeleton/aA_sS_tT_skeleton.mat`` (``d_skel`` (20, 3, T) metres), optional
+``Inertial/aA_sS_tT_inertial.mat`` (``d_iner`` (N, 6): acceleration in g, rotation in deg/s, 50 Hz) and
+optional ``Depth/aA_sS_tT_depth.mat`` (``d_depth`` (240, 320, T) uint16 millimetres, 0 = no person there).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mg_data.contract import DataError, DatasetImport, Dropped, RawClip, UsageError
+from mg_data.prepare.extras import require
+
+CLASS_NAMES = (
+    "swipe left",
+    "swipe right",
+    "wave",
+    "clap",
+    "throw",
+    "arm cross",
+    "basketball shoot",
+    "draw x",
+    "draw circle clockwise",
+    "draw circle counter-clockwise",
+    "draw triangle",
+    "bowling",
+    "boxing",
+    "baseball swing",
+    "tennis swing",
+    "arm curl",
+    "tennis serve",
+    "push",
+    "knock",
+    "catch",
+    "pick up and throw",
+    "jog",
+    "walk",
+    "sit to stand",
+    "stand to sit",
+    "lunge",
+    "squat",
+)
+IMAGE_SIZE = (320, 240)
+# Focal lengths and centre of the Kinect v1 depth camera at 320 x 240, pixels.
+CAMERA = (285.63, 285.63, 160.0, 120.0)
+INERTIAL_RATE_HZ = 50.0
+_NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)_skeleton\.mat")
+
+
+class _BadFile(Exception):
+    """A file whose clip is left out; the text is the reason."""
+
+
+def _load(path: Path, key: str) -> NDArray[Any]:
+    """Return one array of a MATLAB file, or raise _BadFile saying why not."""
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(path, variable_names=[key])
+    except Exception as error:  # scipy raises a different type for each kind of damage
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise _BadFile(f"{path.name} is no readable MATLAB file: {first}") from error
+    if key not in content:
+        raise _BadFile(f"{path.name} holds no array '{key}'")
+    return np.asarray(content[key])
+
+
+def _read_skeleton(path: Path) -> NDArray[np.float32]:
+    """Return joints (T, 1, 20, 3) in metres."""
+    skeleton = _load(path, "d_skel")
+    if skeleton.ndim != 3 or skeleton.shape[:2] != (20, 3) or skeleton.shape[2] == 0:
+        raise _BadFile(f"{path.name} has shape {skeleton.shape}, wanted (20, 3, T)")
+    if not np.isfinite(skeleton).all():
+        raise _BadFile(f"{path.name} holds values that are not finite")
+    return np.ascontiguousarray(skeleton.transpose(2, 0, 1)[:, None], dtype=np.float32)
+
+
+def _read_inertial(path: Path) -> NDArray[np.float32]:
+    """Return (N, 6): acceleration x, y, z in g and rotation x, y, z in deg/s."""
+    signal = _load(path, "d_iner")
+    if signal.ndim != 2 or signal.shape[1] != 6 or not np.isfinite(signal).all():
+        raise _BadFile(f"{path.name} has shape {signal.shape} or values that are not finite, wanted (N, 6)")
+    return np.ascontiguousarray(signal, dtype=np.float32)
+
+
+def import_utd_mhad(source: Path, *, inertial: bool = True) -> DatasetImport:
+    """Read UTD-MHAD; clips come one at a time, in the order action, subject, trial.
+
+    A clip is one recording: id ``a1_s1_t1`` (also its video), subject ``s1``, label = action - 1.
+
+    Args:
+        source: folder that holds ``Skeleton/`` and, optionally, ``Inertial/`` and ``Depth/``.
+        inertial: keep the inertial signal if the folder is there; recordings without it get (0, 6).
+
+    Raises:
+        DataError: there is no ``Skeleton/`` or no recording in it.
+    """
+    require("utd-mhad", "scipy")
+    folder = Path(source) / "Skeleton"
+    if not folder.is_dir():
+        raise DataError(
+            f"{source}: holds no folder 'Skeleton' (wanted the UTD-MHAD tree with Skeleton/*.mat)"
+        )
+    found: list[tuple[int, int, int, Path]] = []
+    dropped: list[Dropped] = []
+    for path in sorted(folder.glob("*.mat")):
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            dropped.append(Dropped(what=path.name, why="its name is not aA_sS_tT_skeleton.mat"))
+            continue
+        action, subject, trial = (int(number) for number in match.groups())
+        if 1 <= action <= len(CLASS_NAMES):
+            found.append((action, subject, trial, path))
+        else:
+            dropped.append(Dropped(what=path.name, why=f"action {action} is outside 1..{len(CLASS_NAMES)}"))
+    if not found:
+        raise DataError(f"{folder}: holds no recording named aA_sS_tT_skeleton.mat")
+    signals_folder = Path(source) / "Inertial"
+    with_inertial = inertial and signals_folder.is_dir()
+
+    def clips() -> Iterator[RawClip]:
+        for action, subject, trial, path in sorted(found):
+            clip_id = f"a{action}_s{subject}_t{trial}"
+            signals: dict[str, NDArray[np.float32]] = {}
+            try:
+                joints = _read_skeleton(path)
+                if with_inertial:
+                    signal_path = signals_folder / f"{clip_id}_inertial.mat"
+                    exists = signal_path.is_file()
+                    signals["inertial"] = (
+                        _read_inertial(signal_path) if exists else np.empty((0, 6), np.float32)
+                    )
+            except _BadFile as error:
+                dropped.append(Dropped(what=clip_id, why=str(error)))
+                continue
+            yield RawClip(
+                clip_id=clip_id,
+                subject_id=f"s{subject}",
+                video_id=clip_id,
+                start=0,
+                stop=len(joints),
+                joints=joints,
+                label=action - 1,
+                signals=signals,
+            )
+
+    attributes = {"rate_hz": INERTIAL_RATE_HZ, "units": "g, deg/s", "channels": 6}
+    return DatasetImport(
+        class_names=CLASS_NAMES,
+        vocabulary="utd-mhad-27",
+        layout="kinect-20",
+        columns=("x", "y", "z"),
+        image_size=IMAGE_SIZE,
+        camera=CAMERA,
+        signals={"inertial": attributes} if with_inertial else {},
+        clips=clips(),
+        total=len(found),
+        dropped=dropped,
+    )
+
+
+class DepthFrames:
+    """Depth maps of one tree; a recording is one file, so it is read whole (about 12 MB)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def frames(self, video_id: str, start: int, stop: int) -> Iterator[NDArray[np.uint16]]:
+        """Yield frames start..stop-1 as (240, 320) uint16, millimetres, 0 = nothing seen.
+
+        Raises:
+            DataError: the file is missing, damaged or too short.
+        """
+        path = self.root / "Depth" / f"{video_id}_depth.mat"
+        if not path.is_file():
+            raise DataError(f"{path}: does not exist (the depth map of recording '{video_id}')")
+        try:
+            depth = _load(path, "d_depth")
+        except _BadFile as error:
+            raise DataError(f"{path}: {error}") from error
+        if depth.ndim != 3 or depth.dtype != np.uint16:
+            raise DataError(f"{path}: holds {depth.dtype} {depth.shape}, wanted uint16 (H, W, T)")
+        if not 0 <= start <= stop <= depth.shape[2]:
+            raise DataError(f"{path}: holds {depth.shape[2]} frames, wanted {start}..{stop - 1}")
+        for frame_number in range(start, stop):
+            yield np.ascontiguousarray(depth[:, :, frame_number])
+
+
+def open_frames(root: Path, stream: str) -> DepthFrames:
+    """Open the depth maps of the tree ``root``.
+
+    Raises:
+        UsageError: the stream is not ``depth``. DataError: there is no folder ``Depth``.
+    """
+    require("utd-mhad", "scipy")
+    if stream != "depth":
+        raise UsageError(f"utd-mhad has no stream '{stream}' (it has: depth)")
+    if not (Path(root) / "Depth").is_dir():
+        raise DataError(f"{root}: holds no folder 'Depth' (wanted the UTD-MHAD tree with Depth/*.mat)")
+    return DepthFrames(root)

@@ -1,0 +1,1 @@
+"""The stages of ``mg data``: synth, import, split, crop; and the command stats."""

@@ -1,0 +1,1 @@
+"""Frames: forward decoding, saliency crop, image codecs. Needs the extra ``prep`` (av, opencv)."""

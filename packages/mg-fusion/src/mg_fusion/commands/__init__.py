@@ -1,0 +1,1 @@
+"""What ``mg fuse``, ``mg score``, ``mg submit`` and ``mg report`` run; one module each."""

@@ -1,0 +1,107 @@
+"""How far a metric could have come out otherwise: bootstrap over groups of clips (videos or subjects)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mg_data.contract import DataError
+from mg_fusion.metrics import SMALLEST_PROBABILITY
+from mg_fusion.objective import Metric
+from mg_fusion.vote import FloatArray
+
+
+def group_index(groups: ArrayLike | None, rows: int) -> NDArray[np.int64]:
+    """Return (N,) group numbers 0..G-1; without groups each clip is its own.
+
+    Raises:
+        DataError: not one group for each clip.
+    """
+    if groups is None:
+        return np.arange(rows, dtype=np.int64)
+    names = np.asarray(groups)
+    if names.shape != (rows,):
+        raise DataError(f"groups: found shape {names.shape}, wanted ({rows},), one for each clip")
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _statistics(probs: FloatArray, labels: NDArray[np.int64], metric: Metric) -> FloatArray:
+    """Return (N, F) per-clip counts whose sums over clips determine the metric."""
+    rows, classes = probs.shape
+    answer = probs.argmax(axis=1)
+    if metric == "accuracy":
+        return np.asarray((answer == labels).astype(np.float64)[:, None])
+    if metric == "nll":
+        target = probs[np.arange(rows), labels]
+        return np.asarray(-np.log(np.maximum(target, SMALLEST_PROBABILITY))[:, None])
+    eye = np.eye(classes)
+    hit = eye[labels] * (answer == labels)[:, None]
+    return np.concatenate([hit, eye[answer], eye[labels]], axis=1)
+
+
+def _metric(sums: FloatArray, clips: FloatArray, metric: Metric) -> FloatArray:
+    """Return (B,) metrics from (B, F) sums and (B,) numbers of clips."""
+    if metric != "macro_f1":
+        return np.asarray(sums[:, 0] / clips)
+    right, predicted, support = np.split(sums, 3, axis=1)
+    f1 = 2 * right / np.maximum(predicted + support, 1)
+    seen = support > 0
+    return np.asarray((f1 * seen).sum(axis=1) / seen.sum(axis=1))
+
+
+def bootstrap_interval(
+    probs: FloatArray,
+    baseline: FloatArray,
+    labels: NDArray[np.int64],
+    metric: Metric,
+    groups: ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    rounds: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return percentile intervals of a metric and of its difference to a baseline on the same clips.
+
+    Whole groups are drawn with replacement, since clips of one video or subject are not independent.
+
+    Args:
+        probs, baseline: (N, K). labels: (N,). groups: (N,) names or None (each clip its own).
+        level: share of the resamples inside. rounds: resamples. seed: of the generator made here.
+
+    Returns:
+        ``low``, ``high``, ``gain_low``, ``gain_high``, ``level``, ``groups``, ``rounds``, ``seed``;
+        a gain above 0 means better than the baseline.
+    """
+    group = group_index(groups, len(labels))
+    count = int(group.max()) + 1
+    ours, theirs = _statistics(probs, labels, metric), _statistics(baseline, labels, metric)
+    width = ours.shape[1]
+    table = np.concatenate([ours, theirs, np.ones((len(labels), 1))], axis=1)
+    sums = np.zeros((count, table.shape[1]))
+    np.add.at(sums, group, table)
+    # The draw is by position; sorted positions make the answer the same however the clips were ordered.
+    sums = sums[np.lexsort(np.round(sums, 9).T)]
+    generator = np.random.default_rng(seed)
+    values = np.empty((rounds, 2))
+    step = max(1, min(100, 4_000_000 // count))
+    for start in range(0, rounds, step):
+        size = min(step, rounds - start)
+        drawn = generator.multinomial(count, np.full(count, 1 / count), size=size) @ sums
+        values[start : start + size, 0] = _metric(drawn[:, :width], drawn[:, -1], metric)
+        values[start : start + size, 1] = _metric(drawn[:, width : 2 * width], drawn[:, -1], metric)
+    tail = (1 - level) / 2
+    gain = (values[:, 0] - values[:, 1]) * (-1 if metric == "nll" else 1)
+    low, high = np.quantile(values[:, 0], [tail, 1 - tail])
+    gain_low, gain_high = np.quantile(gain, [tail, 1 - tail])
+    return {
+        "low": float(low),
+        "high": float(high),
+        "gain_low": float(gain_low),
+        "gain_high": float(gain_high),
+        "level": level,
+        "groups": count,
+        "rounds": rounds,
+        "seed": seed,
+    }

@@ -1,0 +1,184 @@
+"""Stores against the truth: metrics of scores, yield and precision of pseudo-labels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mg_data.contract import DataError, StoreError
+from mg_data.store import (
+    LogitsStore,
+    ProbsStore,
+    PseudoStore,
+    read_logits,
+    read_probs,
+    read_pseudo,
+    store_kind,
+)
+from mg_fusion.metrics import classification_metrics
+from mg_fusion.truth import Truth
+from mg_fusion.vote import FloatArray, softmax
+
+ScoredStore = LogitsStore | ProbsStore | PseudoStore
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledScores:
+    """Probabilities of the clips of a store whose truth is known, clips sorted by id.
+
+    Args:
+        clip_ids: (N,). probs: (N, K). labels: (N,).
+        unlabelled: clips of the store without a label. unanswered: labelled clips without an answer.
+    """
+
+    clip_ids: NDArray[np.str_]
+    probs: FloatArray
+    labels: NDArray[np.int64]
+    unlabelled: int
+    unanswered: int
+
+
+def open_scored(path: str | Path) -> ScoredStore:
+    """Open a store that can be scored.
+
+    Raises:
+        StoreError: unreadable, or of another kind.
+    """
+    kind = store_kind(path)
+    if kind == "logits":
+        return read_logits(path)
+    if kind == "probs":
+        return read_probs(path)
+    if kind == "pseudo":
+        return read_pseudo(path)
+    raise StoreError(path, f"is a store of kind '{kind}'", "score logits, probs or pseudo stores")
+
+
+def default_name(store: ScoredStore) -> str:
+    """Return the row name of a store: the model's key, or the file's name."""
+    return store.key if isinstance(store, LogitsStore) else Path(store.path).stem
+
+
+def probabilities(store: LogitsStore | ProbsStore) -> FloatArray:
+    """Return (N, K): softmax at tau 1 for logits, the values for probabilities."""
+    return softmax(store.as_log()) if isinstance(store, LogitsStore) else store.values.astype(np.float64)
+
+
+def label_scores(store: LogitsStore | ProbsStore, truth: Truth) -> LabelledScores:
+    """Join scores and truth by clip id.
+
+    Raises:
+        DataError: no clip of the store has a label, or a label is outside its classes.
+        StoreError: another class list.
+    """
+    truth.check_classes(store.class_names, Path(store.path))
+    labels = truth.of(store.clip_ids)
+    _check_range(store, labels)
+    known = labels >= 0
+    if not known.any():
+        raise DataError(
+            f"{store.path}: none of its {len(labels)} clips has a label in {truth.path}; "
+            "give the truth of these clips (clip ids are joined exactly)"
+        )
+    rows = np.flatnonzero(known & store.present)
+    if not len(rows):
+        raise DataError(f"{store.path}: the model answers none of the {int(known.sum())} labelled clips")
+    rows = rows[np.argsort(store.clip_ids[rows])]
+    return LabelledScores(
+        clip_ids=store.clip_ids[rows],
+        probs=probabilities(store)[rows],
+        labels=labels[rows],
+        unlabelled=int((~known).sum()),
+        unanswered=int((known & ~store.present).sum()),
+    )
+
+
+def _check_range(store: ScoredStore, labels: NDArray[np.int64]) -> None:
+    if len(labels) and labels.max() >= len(store.class_names):
+        raise DataError(
+            f"{store.path}: has {len(store.class_names)} classes, but the truth has label {labels.max()}; "
+            "the labels follow another class list"
+        )
+
+
+def score_pseudo(
+    store: PseudoStore,
+    truth: Truth,
+    *,
+    target_ids: Collection[str] | None = None,
+    target_size: int | None = None,
+) -> dict[str, Any]:
+    """Return yield and precision of pseudo-labels, overall and by class.
+
+    Yield is the share of the target clips that got a label, precision the share of those labels that are
+    right. The number of target clips is what the store says, else ``target_size``; by class it needs the ids
+    of the target clips.
+
+    Args:
+        target_ids: ids of all target clips, if known. target_size: their number, if the store does not say.
+
+    Raises:
+        DataError: none of the labels can be checked. StoreError: another class list.
+    """
+    truth.check_classes(store.class_names, Path(store.path))
+    labels = truth.of(store.clip_ids)
+    _check_range(store, labels)
+    known = labels >= 0
+    if len(labels) and not known.any():
+        raise DataError(f"{store.path}: none of its {len(labels)} clips has a label in {truth.path}")
+    right = (labels == store.labels) & known
+    candidates = store.candidates or target_size or (len(target_ids) if target_ids is not None else 0)
+    if candidates and candidates < len(labels):
+        raise DataError(
+            f"{store.path}: has {len(labels)} pseudo-labels of {candidates} target clips; give --target-size"
+        )
+    target = None
+    if target_ids is not None:
+        target = truth.of(np.array(sorted(target_ids)))
+    elif candidates and len(truth.labels) == candidates:
+        # A truth of exactly as many clips as there were candidates is the truth of the target.
+        target = np.array(list(truth.labels.values()), dtype=np.int64)
+    checked = int(known.sum())
+    per_class = []
+    for index, name in enumerate(store.class_names):
+        given = known & (store.labels == index)
+        size = int((target == index).sum()) if target is not None else None
+        per_class.append(
+            {
+                "index": index,
+                "name": name,
+                "selected": int((store.labels == index).sum()),
+                "precision": float(right[given].mean()) if given.any() else None,
+                "target": size,
+                "yield": float((known & (labels == index)).sum() / size) if size else None,
+            }
+        )
+    return {
+        "kind": "pseudo",
+        "n": len(labels),
+        "unlabelled": int((~known).sum()),
+        "candidates": candidates or None,
+        "yield": len(labels) / candidates if candidates else None,
+        "precision": float(right.sum() / checked) if checked else None,
+        "threshold": store.threshold,
+        "temperature": store.temperature,
+        "round": store.round,
+        "per_class": per_class,
+    }
+
+
+def score_store(store: LogitsStore | ProbsStore, truth: Truth) -> dict[str, Any]:
+    """Return the metrics of a logits or probs store as a JSON value."""
+    scores = label_scores(store, truth)
+    measured = classification_metrics(scores.probs, scores.labels).to_json(store.class_names)
+    return {
+        "kind": "logits" if isinstance(store, LogitsStore) else "probs",
+        **measured,
+        "unlabelled": scores.unlabelled,
+        "unanswered": scores.unanswered,
+    }

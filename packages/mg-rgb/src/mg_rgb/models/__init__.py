@@ -1,0 +1,1 @@
+"""Video networks: library backbones behind one head. Nothing is imported until a factory is resolved."""

@@ -1,0 +1,64 @@
+"""Records: factories resolve, presets name real options, listing imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mg_data.contract import InputSpec, ModelOutput
+from mg_rgb.records import MODALITIES, MODELS
+
+SMALL = [
+    (model, preset) for model in MODELS if model.name in ("r2plus1d", "swin3d") for preset in model.presets
+]
+
+
+def resolved(factory: str):
+    module, _, name = factory.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_options_of_the_record_are_those_of_the_factory(model) -> None:
+    parameters = inspect.signature(resolved(model.factory)).parameters
+    assert set(model.options) == set(parameters) - {"num_classes", "input"}
+    for name, value in model.options.items():
+        default = parameters[name].default
+        assert value == default, name
+    modality_names = {spec.name for spec in MODALITIES}
+    assert set(model.modalities) <= modality_names
+    for preset, options in model.presets.items():
+        assert set(options) <= set(model.options)
+        assert preset in model.modality_options
+        for spec in MODALITIES:
+            assert set(model.modality_options[preset]) <= set(spec.options)
+
+
+@pytest.mark.parametrize(("model", "preset"), SMALL, ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize("modality", MODALITIES, ids=lambda spec: spec.name)
+def test_small_presets_run_on_what_their_modality_gives(model, preset: str, modality) -> None:
+    torch.set_num_threads(1)
+    options = {**modality.options, **model.modality_options[preset]}
+    channels = resolved(modality.factory).channels
+    shape = (channels, options["frames"], options["size"], options["size"])
+    branch = resolved(model.factory)(
+        32, input=InputSpec(kind="video", shape=shape), **{**model.options, **model.presets[preset]}
+    )
+    output = branch(torch.rand(1, *shape))
+    assert isinstance(output, ModelOutput)
+    assert output.logits.shape == (1, 32)
+    assert output.feature.shape[1] >= 32, "the semantic loss needs K <= d"
+
+
+def test_listing_records_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, mg_rgb.plugin as p; list(p.mg_register_models()); list(p.mg_register_modalities());"
+        "print([m for m in ('torch', 'torchvision', 'cv2', 'numpy', 'h5py') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
