@@ -26,3 +26,10 @@ def test_every_recipe_can_be_planned(recipe: object) -> None:
 def test_a_misspelt_recipe_key_names_the_nearest() -> None:
     done = mg("run", ROOT / "recipes" / "demo.toml", "--set", "adapt.treshold=0.5", "--dry", code=2)
     assert "[adapt]: unknown key 'treshold' (did you mean 'threshold'?)" in done.stderr
+
+
+def test_results_page_is_made_of_the_records_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--check"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, "docs/results.md is out of date: run 'make bench'"

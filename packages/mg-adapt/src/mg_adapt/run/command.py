@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,17 @@ from mg_adapt.run.settings import load
 from mg_data.contract import Console, StageResult
 from mg_data.plugins import registry
 from mg_data.store import publish_text
+
+
+def _remember(folder: Path, seconds: float, runner: Runner) -> None:
+    """Append how long this call took; a call that skipped nothing timed the whole recipe."""
+    entry = {
+        "seconds": round(seconds, 1),
+        "ran": len(runner.results) - runner.skipped,
+        "skipped": runner.skipped,
+    }
+    with (folder / "history.jsonl").open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(entry) + "\n")
 
 
 def run(
@@ -58,7 +70,9 @@ def run(
                 )
             ]
         )
-    console.say(f"mg run: finished in {time.monotonic() - began:.0f} s")
+        seconds = time.monotonic() - began
+        _remember(folder, seconds, runner)
+    console.say(f"mg run: finished in {seconds:.0f} s")
     footer = f"report: {report}\nsubmission: {folder / 'submission.zip'}"
     return StageResult(
         data={"run": str(folder), "metrics": metrics, "report": str(report)}, text=f"{text}\n{footer}"

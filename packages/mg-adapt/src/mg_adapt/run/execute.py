@@ -77,6 +77,7 @@ class Runner:
         self.force = force
         self.known = registry()
         self.results: dict[str, dict[str, Any]] = {}
+        self.skipped = 0
         self._prepared: dict[str, tuple[Any, dict[str, Any]]] = {}
 
     def record_path(self, step: Step) -> Path:
@@ -164,6 +165,7 @@ class Runner:
                 record = self.finished(step, key)
                 if record is not None:
                     self.results[step.name] = record
+                    self.skipped += 1
                     self.console.say(f"{step.name}: unchanged, skipped")
                     continue
                 self.console.say(f"{step.name}: started")

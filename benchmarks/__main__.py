@@ -1,0 +1,106 @@
+"""Make docs/results.md of the records in results/; ``--check`` only says whether it is up to date."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "results.md"
+# Runs that the page shows, with the seeds that belong to each; a missing one reads "not run".
+RUNS = {"utd-mhad": (0, 1, 2), "demo": (0,)}
+SUMMARY_ROWS = ("single-best", "equal-weight", "fused")
+
+
+def _records() -> dict[tuple[str, int], dict[str, Any]]:
+    found = {}
+    for path in sorted((ROOT / "benchmarks" / "results").glob("run-*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found[record["name"], record["seed"]] = record
+    return found
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return "not run"
+    mean = 100 * statistics.mean(values)
+    return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} ± {100 * statistics.stdev(values):.2f}"
+
+
+def _section(name: str, seeds: tuple[int, ...], records: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
+    have = [records[name, seed] for seed in seeds if (name, seed) in records]
+    missing = [str(seed) for seed in seeds if (name, seed) not in records]
+    lines = ["", f"## `recipes/{name}.toml`", ""]
+    if not have:
+        return [*lines, "not run"]
+    done = ", ".join(str(record["seed"]) for record in have)
+    lines.append(f"Seeds {done}" + (f"; seeds {', '.join(missing)}: not run." if missing else "."))
+    lines.append("Mean, and standard deviation over seeds where there are several; percent.")
+    lines += [
+        "",
+        "| row | accuracy before | after | macro-F1 before | after | ECE before | after | parameters |",
+    ]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    branches = {branch["name"]: branch for branch in have[0]["branches"]}
+    for row in (*branches, *SUMMARY_ROWS):
+        cells = []
+        for metric in ("accuracy", "macro_f1", "ece"):
+            for when in ("before", "after"):
+                rows = [record["scores"].get(f"{row}/{when}") for record in have]
+                cells.append(_spread([item[metric] for item in rows if item]))
+        label = row
+        parameters = ""
+        if row in branches:
+            branch = branches[row]
+            label = f"{row} ({branch['model']} `{branch['preset']}`, {branch['modality']})"
+            parameters = f"{branch['parameters']:,}"
+        lines.append(f"| {label} | {' | '.join(cells)} | {parameters} |")
+    lines.append("")
+    for record in have:
+        pseudo = record["scores"].get("pseudo", {})
+        weights = ", ".join(f"{key} {value:.2f}" for key, value in record["weights"].items())
+        text = f"- seed {record['seed']}: temperature {record['temperature']:.2f}, weights {weights}"
+        if "precision" in pseudo:
+            text += (
+                f"; pseudo-labels: yield {100 * pseudo['yield']:.1f} %, "
+                f"precision {100 * pseudo['precision']:.1f} %"
+            )
+        if record["wall_seconds"]:
+            text += f"; {record['wall_seconds'] / 60:.1f} min on {record['machine']}"
+        failing = [key for key, note in record["notes"].items() if "FAILING" in note]
+        text += f"; below their floor: {', '.join(failing)}" if failing else ""
+        lines.append(f"{text} (commit {record['commit']}, `{record['command']}`)")
+    return lines
+
+
+def page() -> str:
+    """Return docs/results.md."""
+    records = _records()
+    lines = [
+        "# Results",
+        "",
+        "Made by `make bench` from `benchmarks/results/*.json` alone: each file names command, commit, seed and the",
+        "digests of its inputs. Labels of the target are read by `mg score` only; the single best branch and the",
+        "parameters of the vote are chosen on validation. ",
+    ]
+    lines[-1] = lines[-1].strip()
+    for name, seeds in RUNS.items():
+        lines += _section(name, seeds, records)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Write or check the page."""
+    text = page()
+    if "--check" in sys.argv:
+        return 0 if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text else 1
+    PAGE.write_text(text, encoding="utf-8")
+    print(PAGE.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
