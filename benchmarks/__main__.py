@@ -82,11 +82,10 @@ def page() -> str:
     lines = [
         "# Results",
         "",
-        "Made by `make bench` from `benchmarks/results/*.json` alone: each file names command, commit, seed and the",
-        "digests of its inputs. Labels of the target are read by `mg score` only; the single best branch and the",
-        "parameters of the vote are chosen on validation. ",
+        "Made by `make bench` from `benchmarks/results/*.json` alone: each file names command, commit, seed and",
+        "the digests of its inputs. Labels of the target are read by `mg score` only; the single best branch and",
+        "the parameters of the vote are chosen on validation.",
     ]
-    lines[-1] = lines[-1].strip()
     for name, seeds in RUNS.items():
         lines += _section(name, seeds, records)
     return "\n".join(lines) + "\n"
