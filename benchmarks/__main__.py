@@ -82,9 +82,9 @@ def page() -> str:
     lines = [
         "# Results",
         "",
-        "Made by `make bench` from `benchmarks/results/*.json` alone: each file names command, commit, seed and",
-        "the digests of its inputs. Labels of the target are read by `mg score` only; the single best branch and",
-        "the parameters of the vote are chosen on validation.",
+        "Made by `make bench` from `benchmarks/results/*.json` alone: each file names command, commit,",
+        "seed and the digests of its inputs. Labels of the target are read by `mg score` only; the single",
+        "best branch and the parameters of the vote are chosen on validation.",
     ]
     for name, seeds in RUNS.items():
         lines += _section(name, seeds, records)

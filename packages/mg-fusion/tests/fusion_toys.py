@@ -58,7 +58,7 @@ def write_toy(
     shuffle: int | None = None,
     **options: Any,
 ) -> tuple[list[Path], Path]:
-    """Write one logit store for each branch and labels.csv; ``shuffle`` seeds another row order in each store."""
+    """Write a logit store for each branch, and labels.csv; ``shuffle`` seeds another row order in each."""
     logits, labels = toy_scores(clips, strengths, seed)
     ids = np.array([f"{part}{index:03d}" for index in range(clips)])
     options.setdefault("trained_on", clip_keys(DATASET, ["train000"]))

@@ -18,7 +18,7 @@ LABELS = np.array([0, 1, 1, 1])
 def test_metrics_of_four_clips() -> None:
     measured = classification_metrics(PROBS, LABELS)
     assert measured.accuracy == 0.75
-    # Class 0: precision 1/2, recall 1 -> F1 2/3; class 1: precision 1, recall 2/3 -> 4/5; class 2 never occurs.
+    # Class 0: precision 1/2, recall 1 -> F1 2/3; class 1: precision 1, recall 2/3 -> 4/5; no class 2.
     assert measured.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert measured.mean_class_accuracy == pytest.approx((1 + 2 / 3) / 2)
     assert measured.nll == pytest.approx(-np.log([0.7, 0.3, 0.8, 0.7]).mean())

@@ -192,7 +192,7 @@ def test_settings_out_of_range_are_refused(options, error, text) -> None:  # typ
 def test_unknown_labels_are_refused() -> None:
     logits, labels = toy_scores(10, [1.0])
     labels[3] = -1
-    with pytest.raises(DataError, match="1 of 10 are outside 0..4"):
+    with pytest.raises(DataError, match=r"1 of 10 are outside 0\.\.4"):
         fit_soft_vote(logits, labels)
 
 

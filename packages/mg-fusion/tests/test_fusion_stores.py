@@ -164,7 +164,7 @@ def test_a_clip_without_any_answer_is_named(tmp_path: Path) -> None:
     paths, _ = write_toy(tmp_path, "val")
     mask = np.arange(60) != 7
     silent = [rewrite(path, tmp_path / f"s{n}.h5", present=mask) for n, path in enumerate(paths)]
-    with pytest.raises(DataError, match="1 of 60 clips have no answer .*'val007'"):
+    with pytest.raises(DataError, match=r"1 of 60 clips have no answer .*'val007'"):
         fuse_stores(silent)
 
 

@@ -33,11 +33,20 @@ def _class_bars(run: collect.Run) -> dict[str, str]:
     }
 
 
-def _confusion(run: collect.Run) -> str:
+def _confusion(run: collect.Run) -> dict[str, str]:
     before, after = collect.fused_scores(run)
     latest = after or before or {}
-    names = [str(item["name"]) for item in latest["per_class"]]
-    return svg.confusion_grid(latest["confusion"], names, "Confusion matrix of the fused result")
+    # A class that is neither the truth nor the answer of any clip would be an empty row and column.
+    used = [item["index"] for item in latest["per_class"] if item["support"] or item["predicted"]]
+    names = [str(latest["per_class"][index]["name"]) for index in used]
+    counts = [[latest["confusion"][row][column] for column in used] for row in used]
+    empty = len(latest["per_class"]) - len(used)
+    return {
+        "chart": svg.confusion_grid(counts, names, "Confusion matrix of the fused result"),
+        "left_out": f"{empty} classes that are neither truth nor answer of a clip are left out."
+        if empty
+        else "",
+    }
 
 
 def _reliability(run: collect.Run) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def confusion_grid(confusion: Sequence[Sequence[int]], class_names: Sequence[str
         for column, count in enumerate(counts):
             if not count:
                 continue
-            share = count / total
+            share = count / total if total else 0.0
             colour = SERIES[0] if row == column else SERIES[1]
             x = label + column * cell
             tip = f"{class_names[row]} answered as {class_names[column]}: {count} of {total}"
