@@ -64,7 +64,7 @@ def test_every_subject_and_clip_is_dealt_out() -> None:
 
 
 def test_the_seed_decides_every_byte(corpus: Path, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "again", PLAN)
+    write_corpus(tmp_path / "again", PLAN, workers=2)
     assert digest(tmp_path / "again") == digest(corpus)
     write_corpus(tmp_path / "other", CorpusPlan(**{**PLAN.__dict__, "seed": 6}))
     assert digest(tmp_path / "other") != digest(corpus)

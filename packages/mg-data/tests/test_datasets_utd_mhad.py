@@ -118,5 +118,5 @@ def test_projected_joints_lie_on_the_person(shared_data: Path, clip_id: str) -> 
     assert seen.mean() > 0.7  # hands and feet may fall beside the silhouette by a pixel
     # A joint lies inside the body, so it is a little behind the surface the camera measures.
     behind = joints[frame, joint, 2][seen] - measured[seen]
-    assert abs(np.median(behind)) < 0.08
+    assert -0.02 < np.median(behind) < 0.15
     assert np.quantile(np.abs(behind), 0.9) < 0.3

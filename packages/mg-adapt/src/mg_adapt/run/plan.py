@@ -31,6 +31,17 @@ class Step:
     key_files: tuple[str, ...] = ()
 
 
+def list_files(protocol: Mapping[str, Any]) -> list[str]:
+    """Return the files that a split protocol names (``subjects_file``, ``videos_file`` ...)."""
+    return [
+        str(value)
+        for part in protocol.values()
+        if isinstance(part, Mapping)
+        for key, value in part.items()
+        if key.endswith("_file")
+    ]
+
+
 class Planner:
     """Collects the steps of one run folder."""
 
@@ -48,7 +59,7 @@ class Planner:
         """Append a step; its stage must be installed."""
         self.known.get("stages", stage)
         given = {key: value for key, value in params.items() if value is not None}
-        self.steps.append(Step(name=name, stage=stage, params=given, uses=uses))
+        self.steps.append(Step(name=name, stage=stage, params=given, uses=uses, key_files=key_files))
 
     def data(self) -> None:
         """Import, split and crop."""
@@ -70,11 +81,14 @@ class Planner:
             labels=self.file("data/labels.csv"),
             options=dict(data.options),
         )
+        clips, labels = self.file("data/clips.h5"), self.file("data/labels.csv")
         self.add(
             "data/split",
             "split",
-            clips=self.file("data/clips.h5"),
-            labels=self.file("data/labels.csv"),
+            # Lists of subjects or videos decide the split as much as the protocol that names them.
+            key_files=(clips, labels, *list_files(self.settings.split)),
+            clips=clips,
+            labels=labels,
             protocol_json=dict(self.settings.split),
             out=self.file("data/split.h5"),
         )

@@ -170,7 +170,7 @@ def parse(recipe: Mapping[str, Any]) -> RunSettings:
 def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str, Any]]:
     """Read a recipe file with ``--set`` changes; return its records and its resolved table.
 
-    Relative sources are resolved against the recipe's folder.
+    Relative paths in it are resolved against the recipe's folder.
     """
     try:
         with path.open("rb") as handle:
@@ -182,7 +182,9 @@ def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str,
     for dotted, value in changes.items():
         set_value(recipe, dotted, value)
     resolved = expand(recipe, "")
-    source = resolved.get("data", {}).get("source", "")
-    if source and not Path(source).is_absolute():
-        resolved["data"]["source"] = str((path.parent / source).resolve())
+    for part in ("data", *(f"split.{name}" for name in resolved.get("split", {}))):
+        table = resolved.get("data", {}) if part == "data" else resolved["split"][part[6:]]
+        for key, value in table.items() if isinstance(table, dict) else ():
+            if key == "source" or key.endswith("_file"):
+                table[key] = str((path.parent / value).resolve()) if value else value
     return parse(resolved), resolved

@@ -31,6 +31,7 @@ STAGES: tuple[StageSpec, ...] = (
             Param(name="size", default="1280x720", help="HEIGHTxWIDTH of the videos in pixels, even numbers"),
             Param(name="fps", type="float", default=25.0, help="frames per second of the videos"),
             Param(name="seed", type="int", default=0, help="the corpus is a function of its options alone"),
+            Param(name="workers", type="int", default=1, in_key=False, help="processes"),
         ),
     ),
     StageSpec(

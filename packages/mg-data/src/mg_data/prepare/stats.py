@@ -128,6 +128,7 @@ def _plot(path: Path, class_names: tuple[str, ...], counts: dict[str, NDArray[np
     base = np.zeros(len(order))
     if len(counts) == 1:
         axes.set_yscale("log")
+        axes.set_ylim(0.5, 1.3 * max(1, int(total.max())))
     for name, value in counts.items():
         axes.bar(np.arange(len(order)), value[order], bottom=base if len(counts) > 1 else None, label=name)
         base = base + value[order]

@@ -27,6 +27,7 @@ def synth(
     size: str = "1280x720",
     fps: float = 25.0,
     seed: int = 0,
+    workers: int = 1,
     console: Console,
 ) -> StageResult:
     """Write the corpus to the folder ``out``, which appears when it is complete.
@@ -60,7 +61,7 @@ def synth(
         seed=seed,
     )
     with console.progress("synth", clips) as bar:
-        facts = write_corpus(out, plan, bar.advance)
+        facts = write_corpus(out, plan, bar.advance, workers)
     text = (
         f"{out}: {facts['clips']} clips of {subjects} subjects in {facts['videos']} videos, "
         f"{facts['frames']} frames of {width}x{height}"

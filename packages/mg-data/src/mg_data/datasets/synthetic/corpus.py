@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -177,15 +179,29 @@ def _write_video(root: Path, video: Video, plan: CorpusPlan, style: Style) -> in
     return num_frames
 
 
+def _write_videos(
+    root: Path, videos: Sequence[Video], plan: CorpusPlan, styles: Sequence[Style], workers: int
+) -> Iterator[int]:
+    """Write all folders and yield the frames of each video, in their order."""
+    arguments = [(root, video, plan, styles[video.subject]) for video in videos]
+    if workers <= 1:
+        yield from (_write_video(*each) for each in arguments)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_write_video, *zip(*arguments))
+
+
 def subject_id(subject: int) -> str:
     """Return the id of the subject with this number, counted from 0."""
     return f"s{subject + 1:02d}"
 
 
 def write_corpus(
-    out: Path, plan: CorpusPlan, advance: Callable[[int], Any] = lambda steps: None
+    out: Path, plan: CorpusPlan, advance: Callable[[int], Any] = lambda steps: None, workers: int = 1
 ) -> dict[str, Any]:
     """Write the corpus; ``out`` appears when it is complete. ``advance`` is told of finished clips.
+
+    The corpus does not depend on ``workers``, the number of processes.
 
     Returns:
         ``clips``, ``videos``, ``frames``, ``class_counts``.
@@ -206,8 +222,8 @@ def write_corpus(
             draw_style(np.random.default_rng([plan.seed, _STYLE, index])) for index in range(plan.subjects)
         ]
         frames = 0
-        for video in videos:
-            frames += _write_video(temporary, video, plan, styles[video.subject])
+        for video, count in zip(videos, _write_videos(temporary, videos, plan, styles, workers)):
+            frames += count
             advance(len(video.labels))
         lines = [f"{video.video_id},{subject_id(video.subject)}\n" for video in videos]
         (temporary / "subjects.csv").write_text("video_id,subject_id\n" + "".join(lines), encoding="utf-8")
