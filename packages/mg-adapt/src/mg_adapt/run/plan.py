@@ -55,7 +55,15 @@ class Planner:
         """Return the path of a file in the run folder."""
         return str(self.folder / name)
 
-    def add(self, name: str, stage: str, /, uses: tuple[tuple[str, str], ...] = (), **params: Any) -> None:
+    def add(
+        self,
+        name: str,
+        stage: str,
+        /,
+        uses: tuple[tuple[str, str], ...] = (),
+        key_files: tuple[str, ...] = (),
+        **params: Any,
+    ) -> None:
         """Append a step; its stage must be installed."""
         self.known.get("stages", stage)
         given = {key: value for key, value in params.items() if value is not None}
