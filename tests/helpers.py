@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+BRANCHES = ("joint", "heatmap", "r2plus1d", "swin3d")
 
 
 def mg(
@@ -35,8 +36,7 @@ def tiny_run(folder: Path, *, epochs: int = 1, clips: int = 64, jobs: int = 2) -
         folder,
         "--set",
         f"data.synth.clips={clips}",
-        "--set",
-        f"train.epochs={epochs}",
+        *(word for name in BRANCHES for word in ("--set", f"branches.{name}.train.epochs={epochs}")),
         "--jobs",
         jobs,
     ]

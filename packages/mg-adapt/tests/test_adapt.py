@@ -156,3 +156,17 @@ def test_stores_and_weights_that_do_not_fit_are_refused(split: Path, tmp_path: P
 @pytest.fixture(autouse=True)
 def _plugins(toy_plugin: None) -> None:
     """Every test here reads the registry."""
+
+
+def test_the_fitted_temperature_can_be_asked_for(split: Path, tmp_path: Path) -> None:
+    store = logits(tmp_path / "1.h5", "joint", [0.9, 0.6, 0.2, 0.5])
+    params = fusion(tmp_path / "fusion.json", {"joint": 1.0})
+    data, pseudo = run(split, [store], params=params, temperature="fitted")
+    assert pseudo.temperature == 2.5
+    assert data["yield"] == data["yield_at_fitted_temperature"]
+    with pytest.raises(UsageError, match=r"--temperature fitted needs --params"):
+        run(split, [store], temperature="fitted")
+    with pytest.raises(UsageError, match="must be a number or 'fitted', found 'warm'"):
+        run(split, [store], temperature="warm")
+    with pytest.raises(UsageError, match="must be positive, found 0"):
+        run(split, [store], temperature=0)

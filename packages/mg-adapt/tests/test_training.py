@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mg_adapt.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from mg_adapt.data import TrainingSamples, mirror_permutation, select_training_clips
@@ -71,6 +72,7 @@ def test_twice_the_same_and_another_seed_another(toy: Toy, tmp_path: Path, extra
     first, second, third = (load_checkpoint(tmp_path / name) for name in "abc")
     assert same_weights(first, second)
     assert first.digest == second.digest
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert not same_weights(first, third)
 
 
@@ -273,6 +275,9 @@ def test_a_checkpoint_of_other_classes_or_a_damaged_one_is_refused(toy: Toy, tmp
         load_checkpoint(out)
     with pytest.raises(StoreError, match="does not exist"):
         load_checkpoint(tmp_path / "nowhere")
+    save_file({"x": torch.zeros(2)}, out)
+    with pytest.raises(StoreError, match="without the header of mg"):
+        load_checkpoint(out)
 
 
 def test_a_checkpoint_brings_its_weights_and_looks_for_no_other_file(toy: Toy, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def resolve_branch(
     return Branch(
         model=found,
         modality=reads,
-        preset=preset,
+        preset=preset or "",
         model_options=overlay_options(
             found.options, [found.presets.get(preset, {}), model_table], f"model '{model}'"
         ),
@@ -89,6 +90,18 @@ def open_modality(branch: Branch, data: Path, dataset: str) -> Modality:
         raise StoreError(data, f"is of data set '{found}', the split is of '{dataset}'")
     modality: Modality = resolve(branch.modality.factory)(data, **branch.modality_options)
     return modality
+
+
+def check_recordable(branch: Branch, input_spec: InputSpec) -> None:
+    """Raise PluginError for options or an input that no checkpoint could name: before training, not after."""
+    facts = (dict(branch.model_options), dict(branch.modality_options), input_spec.to_json())
+    try:
+        json.dumps(facts)
+    except (TypeError, ValueError) as error:
+        raise PluginError(
+            f"model '{branch.model.name}' over '{branch.modality.name}': options and InputSpec.extra must be "
+            f"JSON values: {error}"
+        ) from error
 
 
 def build_model(

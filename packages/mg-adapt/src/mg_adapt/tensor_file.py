@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mg_data.contract import StoreError
 from mg_data.store import publish
 
 PathLike = str | os.PathLike[str]
-_HEADER, _CHECKSUM = "mg", "mg_sha256"
+_HEADER, _CHECKSUM = "mg", "sha256"
 
 
 def _checksum(header: str, tensors: Mapping[str, Tensor]) -> str:
@@ -39,18 +39,22 @@ def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], header: Mapping
     Raises:
         StoreError: the folder cannot be written or the disk is full; an older file is left as it was.
     """
-    text = json.dumps(header, ensure_ascii=False, sort_keys=True)
+    text = _canonical(header)
     plain = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
     checksum = _checksum(text, plain)
+    # One entry of metadata only: safetensors writes several in random order, and equal content should give
+    # equal bytes. Written by us and not by save_file, which hides the file from other users (mode 600).
+    content = save(plain, metadata={_HEADER: _canonical({**header, _CHECKSUM: checksum})})
     with publish(path) as temporary:
-        try:
-            save_file(plain, temporary, metadata={_HEADER: text, _CHECKSUM: checksum})
-        except SafetensorError as error:
-            raise StoreError(path, f"cannot be written: {error}", "nothing was changed") from error
+        temporary.write_bytes(content)
     return f"sha256:{checksum}"
+
+
+def _canonical(header: Mapping[str, Any]) -> str:
+    return json.dumps(header, ensure_ascii=False, sort_keys=True)
 
 
 def read_tensors(path: PathLike, verify: bool = True) -> tuple[dict[str, Any], dict[str, Tensor], str]:
@@ -71,13 +75,12 @@ def read_tensors(path: PathLike, verify: bool = True) -> tuple[dict[str, Any], d
         raise StoreError(
             path, f"is no readable safetensors file: {reason}", "write or copy it again"
         ) from error
-    if _HEADER not in metadata or _CHECKSUM not in metadata:
-        raise StoreError(path, "is a safetensors file without the header of mg", "wanted one from 'mg train'")
-    text, checksum = metadata[_HEADER], metadata[_CHECKSUM]
-    if verify and _checksum(text, tensors) != checksum:
-        raise StoreError(path, "is damaged: its checksum differs", "write or copy it again")
     try:
-        header = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise StoreError(path, f"is damaged: its header is no JSON ({error})") from error
+        header = json.loads(metadata[_HEADER])
+        checksum = header.pop(_CHECKSUM)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        reason = "is a safetensors file without the header of mg"
+        raise StoreError(path, reason, "wanted one from 'mg train'") from error
+    if verify and _checksum(_canonical(header), tensors) != checksum:
+        raise StoreError(path, "is damaged: its checksum differs", "write or copy it again")
     return header, tensors, f"sha256:{checksum}"

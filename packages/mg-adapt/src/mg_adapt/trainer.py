@@ -37,7 +37,7 @@ from mg_data.contract import Console, DataError, Modality, ModelOutput, Progress
 from mg_data.store import publish_text
 
 # Writing state at the ends of epochs may take this part of the time; beyond it, every `state_every` seconds.
-STATE_SHARE = 0.02
+STATE_SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)

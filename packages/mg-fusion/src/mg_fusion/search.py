@@ -75,24 +75,22 @@ def _middle(
     temperatures: FloatArray,
     weights: FloatArray,
 ) -> tuple[int, int, IntArray]:
-    """Return (temperature row, weight row, region): the most central setting, then the lowest NLL."""
+    """Return (temperature row, weight row, region): the most central weights, at their best temperature.
+
+    Within a region the metric cannot tell settings apart. Weights are taken from its middle, where a small
+    error of the search costs least. A temperature from its middle would be an accident of the grid's end, as
+    accuracy hardly depends on it, so the likelihood decides there: the answer stays calibrated.
+    """
     options: list[tuple[float, float, tuple[float, ...], int, int, IntArray]] = []
     for members in candidates:
         distance = centrality(members, temperatures, weights)
-        for row, column in members[distance == distance.min()]:
-            loss = -objective.evaluate("nll", objective.probabilities(temperatures[row]), weights[[column]])[
-                0
-            ]
-            options.append(
-                (
-                    round(float(loss), 9),
-                    float(temperatures[row]),
-                    tuple(weights[column]),
-                    row,
-                    column,
-                    members,
-                )
-            )
+        for central in np.unique(members[distance == distance.min(), 1]):
+            same = (weights[members[:, 1]] == weights[central]).all(axis=1)
+            for row, column in members[same]:
+                probs = objective.probabilities(temperatures[row])
+                loss = -objective.evaluate("nll", probs, weights[[column]])[0]
+                setting = (round(float(loss), 9), float(temperatures[row]), tuple(weights[column]))
+                options.append((*setting, row, column, members))
     _, _, _, row, column, members = min(options, key=lambda option: option[:3])
     return int(row), int(column), members
 
@@ -222,7 +220,7 @@ def fit_soft_vote(
     """Search tau and W_m of Eq. 2-3 on labelled clips.
 
     The best value of the metric is found exactly for up to five models. Among equally good settings the most
-    central one of the largest connected region is taken, then the one of lower NLL.
+    central weights of the largest connected region are taken, at their temperature of lowest NLL.
 
     Args:
         logits: (M, N, K), finite where present. labels: (N,) in 0..K-1.

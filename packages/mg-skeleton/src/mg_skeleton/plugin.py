@@ -20,6 +20,7 @@ _DECOUPLED_STCNN = ModelSpec(
         "point_embedding": True,
     },
     presets={
+        # for demonstrations and tests
         "tiny": {"widths": (32, 64, 64), "strides": (2, 2, 2)},
         # base at half the frames from the first block on: for two processor cores
         "small": {"strides": (2, 1, 2, 1, 2)},
@@ -27,7 +28,7 @@ _DECOUPLED_STCNN = ModelSpec(
     },
     modality_options={
         "tiny": {"frames": 32},
-        "small": {"frames": 64},
+        "small": {"frames": 64, "bones": 0.1},
         "base": {"frames": 64},
     },
     recipe={
@@ -38,7 +39,7 @@ _DECOUPLED_STCNN = ModelSpec(
         "batch_size": 32,
         "warmup_epochs": 3,
         "schedule": "cosine",
-        "amp": "bf16",
+        "amp": "none",
         "clip_norm": 1.0,
         "label_smoothing": 0.1,
         "flip": True,
@@ -69,36 +70,48 @@ _POSEC3D = ModelSpec(
     },
     presets={
         "full": {"eval_size": 64},
+        # For two processor cores: an eighth of the pixels, fewer still behind the stem.
         "light": {
-            "base_channels": 16,
-            "depths": (2, 2, 2),
+            "sigma": 0.7,
+            "base_channels": 24,
+            "depths": (1, 2, 2),
+            "inflate": (1, 1, 1),
+            "temporal_strides": (1, 2, 1),
             "stem_stride": 2,
-            "spatial_strides": (1, 2, 2),
             "feature_dim": 128,
+            "dropout": 0.3,
         },
+        # For demonstrations and tests.
         "tiny": {
             "base_channels": 12,
             "depths": (1, 1, 1),
+            "inflate": (1, 1, 1),
             "stem_stride": 2,
-            "spatial_strides": (1, 2, 2),
             "temporal_strides": (2, 1, 1),
             "feature_dim": 64,
+            "dropout": 0.2,
         },
     },
     modality_options={
         "full": {"frames": 48, "size": 56},
-        "light": {"frames": 32, "size": 32},
-        "tiny": {"frames": 16, "size": 28},
+        "light": {
+            "frames": 24,
+            "size": 28,
+            "short": "repeat",
+            "crop_area": 0.8,
+            "bones": 0.1,
+        },
+        "tiny": {"frames": 16, "size": 28, "short": "repeat", "crop_area": 0.8},
     },
     recipe={
         "optimizer": "sgd",
-        "lr": 0.13,
+        "lr": 0.1333,
         "momentum": 0.9,
         "weight_decay": 3e-4,
         "epochs": 100,
         "batch_size": 64,
         "schedule": "cosine",
-        "amp": "bf16",
+        "amp": "none",
         "clip_norm": 40.0,
         "flip": True,
         "loss": {"name": "focal", "options": {"gamma": 2.0, "weighting": "sqrt"}},

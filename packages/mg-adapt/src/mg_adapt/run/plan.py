@@ -215,7 +215,7 @@ class Planner:
             split=self.file("data/split.h5"),
             adapter=adapt.adapter,
             threshold=adapt.threshold,
-            temperature=adapt.temperature,
+            temperature=str(adapt.temperature),
             options=dict(adapt.options),
             out=self.file("round1/pseudo.h5"),
         )

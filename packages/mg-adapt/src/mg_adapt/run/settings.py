@@ -53,12 +53,12 @@ class BranchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptSettings:
-    """Cross-modal pseudo-labelling (paper 3.3). ``rounds`` = 0 leaves it out."""
+    """Cross-modal pseudo-labelling (paper 3.3). ``rounds`` = 0 leaves it out; the rest goes to ``mg adapt``."""
 
     rounds: int = 1
     adapter: str = "threshold"
     threshold: float = 0.65
-    temperature: float = 1.0
+    temperature: float | str = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
     use: tuple[str, ...] = ("train", "val")
 

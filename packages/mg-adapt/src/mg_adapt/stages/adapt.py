@@ -11,6 +11,7 @@ import numpy as np
 from mg_adapt.adapters import model_votes, threshold_rows
 from mg_adapt.recipe import overlay_options
 from mg_adapt.target import (
+    VoteParameters,
     check_round,
     class_yield,
     join_target,
@@ -32,7 +33,7 @@ def adapt(
     params: Path | None = None,
     adapter: str = "threshold",
     threshold: float = 0.65,
-    temperature: float = 1.0,
+    temperature: str | float = 1.0,
     round: int = 1,
     options: Mapping[str, Any] | None = None,
 ) -> StageResult:
@@ -40,8 +41,8 @@ def adapt(
 
     Args:
         params: ``fusion.json`` with the weights; without it all models weigh the same.
-        threshold: alpha. temperature: tau of this vote, a setting of its own; the yield at the fitted tau is
-            reported beside it.
+        threshold: alpha. temperature: tau of this vote, a setting of its own, or ``fitted`` for the tau of
+            ``params``; the yield at the fitted tau is reported in any case.
         round: 1 refuses logits of models that trained on target clips.
         options: further options of the adapter.
 
@@ -50,13 +51,12 @@ def adapt(
     """
     if not logits:
         raise UsageError("mg adapt: give at least one logit store of the target")
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise UsageError(f"--temperature must be positive, found {temperature}")
     parts = read_split(split)
     candidates = require_target(parts)
     stores = [read_logits(path) for path in logits]
     known_target = check_round(stores, parts, round)
     parameters = None if params is None else read_vote_parameters(params)
+    tau = _temperature(temperature, parameters)
     joined = join_target(stores, parts, parameters)
     taint = union_taint(stores, parts, parameters)
     if not taint.known:
@@ -67,13 +67,11 @@ def adapt(
     spec = registry().get("adapters", adapter)
     given: dict[str, Any] = {"threshold": threshold} if "threshold" in spec.options else {}
     resolved = overlay_options(spec.options, [given, options or {}], f"adapter '{adapter}'")
-    scores = joined.scores(temperature)
+    scores = joined.scores(tau)
     found: PseudoLabels = resolve(spec.factory)(scores, **resolved)
     votes = model_votes(scores)[found.rows]
     if not len(found.rows):
-        console.warn(
-            f"no target clip exceeds {threshold} at tau {temperature}: the pseudo-label store is empty"
-        )
+        console.warn(f"no target clip exceeds {threshold} at tau {tau:g}: the pseudo-label store is empty")
     digest = write_pseudo(
         out,
         clip_ids=joined.clip_ids[found.rows],
@@ -83,7 +81,7 @@ def adapt(
         model_names=joined.model_names,
         class_names=joined.class_names,
         threshold=threshold,
-        temperature=temperature,
+        temperature=tau,
         round=round,
         candidates=candidates,
         probs=found.probs,
@@ -95,7 +93,7 @@ def adapt(
             config={
                 "adapter": adapter,
                 "options": resolved,
-                "temperature": temperature,
+                "temperature": tau,
                 "round": round,
                 "weights": dict(zip(joined.model_names, joined.weights.tolist())),
             },
@@ -109,7 +107,7 @@ def adapt(
         "labels": len(found.rows),
         "yield": len(found.rows) / candidates,
         "threshold": threshold,
-        "temperature": temperature,
+        "temperature": tau,
         "round": round,
         "adapter": adapter,
         "models": _models(scores, found, votes, joined.weights.tolist()),
@@ -120,7 +118,7 @@ def adapt(
     }
     text = (
         f"{data['labels']} of {candidates} target clips labelled ({data['yield']:.1%}) above {threshold} at "
-        f"tau {temperature:g}, mean agreement {data['agreement']:.1%}"
+        f"tau {tau:g}, mean agreement {data['agreement']:.1%}"
     )
     if parameters is not None:
         exceeding = len(threshold_rows(joined.scores(parameters.temperature), threshold))
@@ -128,6 +126,21 @@ def adapt(
         data["yield_at_fitted_temperature"] = exceeding / candidates
         text += f"; at the fitted tau {parameters.temperature:g} it would be {exceeding / candidates:.1%}"
     return StageResult(data=data, text=f"{text}\n{out}")
+
+
+def _temperature(wanted: str | float, parameters: VoteParameters | None) -> float:
+    """Return tau as a number; ``fitted`` is the one that validation chose."""
+    if wanted == "fitted":
+        if parameters is None:
+            raise UsageError("--temperature fitted needs --params, the fusion.json that holds it")
+        return parameters.temperature
+    try:
+        tau = float(wanted)
+    except ValueError:
+        raise UsageError(f"--temperature must be a number or 'fitted', found '{wanted}'") from None
+    if not (np.isfinite(tau) and tau > 0):
+        raise UsageError(f"--temperature must be positive, found {wanted}")
+    return tau
 
 
 def _agreement(votes: np.ndarray, found: PseudoLabels) -> float:

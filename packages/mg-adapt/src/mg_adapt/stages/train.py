@@ -17,6 +17,7 @@ from mg_adapt.branch import (
     Branch,
     build_losses,
     build_model,
+    check_recordable,
     choose_device,
     open_modality,
     probe_feature_dim,
@@ -84,6 +85,7 @@ def train(
     parts = read_split(split)
     labels = None if pseudo is None else read_pseudo(pseudo)
     source = open_modality(chosen, data, parts.dataset)
+    check_recordable(chosen, source.input)
     clips = select_training_clips(parts, tuple(use) or ("train",), source.clip_ids, labels)
     if len(clips.clip_ids) < 2:
         raise DataError(f"{split}: {len(clips.clip_ids)} clip to train on, wanted at least 2")
