@@ -74,7 +74,8 @@ def merge_metrics(folder: Path, settings: RunSettings) -> dict[str, Any]:
             row = rows.get(f"{branch.name}/{when}")
             if row is None:
                 continue
-            parts = [f"weight {fusion['weights'][branch.name]:.2f}"]
+            weight = float(fusion["weights"][branch.name])
+            parts = [f"vote weight {weight:.2f}" if weight else "vote weight 0: takes no part"]
             if row["accuracy"] < branch.floor:
                 parts.append(f"FAILING: below its floor of {100 * branch.floor:.0f} %")
             notes[f"{branch.name}/{when}"] = ", ".join(parts)

@@ -1,0 +1,120 @@
+"""Steps run when what they read has changed, and only then; a failure loses nothing that was finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+PLUGIN = """
+from pathlib import Path
+from mg_data.contract import DataError, Param, StageResult, StageSpec, hookimpl
+
+@hookimpl
+def mg_register_stages():
+    factory = "joiner_plugin:join"
+    return [StageSpec(name="join", path=("join",), summary="Join texts.", factory=factory, params=(
+        Param(name="parts", help="texts", type="path", role="input", multiple=True),
+        Param(name="out", help="text", type="path", role="output"),
+        Param(name="end", help="last word", default=""),
+        Param(name="speed", help="of no consequence", default="", in_key=False),
+    ))]
+
+def join(*, console, parts, out, end, speed):
+    if end == "broken":
+        raise DataError("the glue is dry")
+    with (out.parent / "calls").open("a") as calls:
+        calls.write(out.name + " ")
+    out.write_text("".join(part.read_text() for part in parts) + end)
+    return StageResult(data={"length": len(out.read_text())})
+"""
+DRIVER = """
+import json, sys
+from pathlib import Path
+from mg_adapt.run.execute import Runner, only_run
+from mg_adapt.run.plan import Step
+from mg_data.cli.console import TerminalConsole
+from mg_data.contract import MgError
+
+folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+def step(name, parts, **more):
+    return Step(name=name, stage="join", params={"parts": [str(folder / part) for part in parts],
+                "out": str(folder / name), **more, **options.get(name, {})})
+
+if __name__ == "__main__":
+    steps = [step("c", ["a", "b"]), step("a", ["raw1"], end="!"), step("b", ["raw2"], end="?")]
+    try:
+        with only_run(folder):
+            runner = Runner(folder, TerminalConsole(quiet=True), jobs=2)
+            runner.run(steps)
+    except MgError as error:
+        print("error:", error)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    info = tmp_path / "site" / "joiner-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: joiner\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mg.plugins]\njoiner = joiner_plugin\n")
+    (tmp_path / "site" / "joiner_plugin.py").write_text(textwrap.dedent(PLUGIN))
+    (tmp_path / "driver.py").write_text(textwrap.dedent(DRIVER))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "raw1").write_text("one")
+    (run / "raw2").write_text("two")
+    return run
+
+
+def call(folder: Path, **options: dict[str, str]) -> tuple[str, list[str]]:
+    """Run the steps; return what was printed and which steps did work."""
+    calls = folder / "calls"
+    calls.unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, folder.parent / "driver.py", folder, json.dumps(options)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(folder.parent / "site")},
+    )
+    return done.stdout.strip(), sorted(calls.read_text().split()) if calls.exists() else []
+
+
+def test_steps_run_in_the_order_of_their_files_and_once(folder: Path) -> None:
+    assert call(folder)[1] == ["a", "b", "c"]
+    assert (folder / "c").read_text() == "one!two?"
+    assert call(folder)[1] == []
+
+
+def test_a_change_runs_what_depends_on_it(folder: Path) -> None:
+    call(folder)
+    (folder / "raw2").write_text("zwei")
+    assert call(folder)[1] == ["b", "c"]
+    assert call(folder, a={"end": "."})[1] == ["a", "c"]
+    # An option outside the key changes nothing; an output that was tampered with is made again.
+    assert call(folder, a={"end": ".", "speed": "fast"})[1] == []
+    (folder / "b").write_text("tampered")
+    assert call(folder, a={"end": "."})[1] == ["b"]
+
+
+def test_a_failure_keeps_what_was_finished(folder: Path) -> None:
+    text, ran = call(folder, c={"end": "broken"})
+    assert "the glue is dry" in text
+    assert ran == ["a", "b"]
+    assert call(folder)[1] == ["c"]
+
+
+def test_one_run_at_a_time_in_a_folder(folder: Path) -> None:
+    import fcntl
+
+    with (folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        text, ran = call(folder)
+    assert "another 'mg run' is at work in this folder" in text
+    assert ran == []

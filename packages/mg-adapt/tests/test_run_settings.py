@@ -1,0 +1,137 @@
+"""A recipe is checked key by key, and becomes the steps of the paper's loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mg_adapt.run.plan import plan
+from mg_adapt.run.settings import expand, load, parse, set_value
+from mg_data.contract import MgError, UsageError
+from mg_data.plugins import registry
+
+RECIPE = """
+name = "small"
+flip = true
+[data]
+dataset = "utd-mhad"
+source = "${MG_TEST_SOURCE:-raw}"
+[split.train]
+subjects_file = "train.txt"
+[split.target]
+subjects = ["s2"]
+[branches.joint]
+model = "decoupled-stcnn"
+train = { epochs = 3 }
+adapt = { epochs = 2 }
+"""
+
+
+def write(folder: Path, text: str = RECIPE) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_relative_paths_belong_to_the_recipes_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, _ = load(write(tmp_path), {})
+    assert settings.data.source == str(tmp_path / "raw")
+    assert settings.split["train"]["subjects_file"] == str(tmp_path / "train.txt")
+    monkeypatch.setenv("MG_TEST_SOURCE", "/elsewhere")
+    assert load(write(tmp_path), {})[0].data.source == "/elsewhere"
+
+
+def test_a_variable_without_default_must_be_set() -> None:
+    with pytest.raises(UsageError, match=r"data\.source: environment variable MG_NOWHERE is not set"):
+        expand({"data": {"source": "${MG_NOWHERE}"}}, "")
+
+
+def test_set_changes_nested_keys() -> None:
+    recipe: dict[str, Any] = {"a": {"b": 1}}
+    set_value(recipe, "a.c.d", 2)
+    assert recipe == {"a": {"b": 1, "c": {"d": 2}}}
+    with pytest.raises(UsageError, match="'b' is no table"):
+        set_value(recipe, "a.b.c", 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"flipp": True}, r"unknown key 'flipp' \(did you mean 'flip'\?\)"),
+        ({"branches": {}}, r"no \[branches\.NAME\] table"),
+        ({"branches": {"a/b": {"model": "m"}}}, "branch name 'a/b'"),
+        ({"branches": {"a": {}}}, r"\[branches\.a\] lacks model"),
+        ({"branches": {"a": {"model": "m", "crops": "person"}}}, r"there is no table \[crops\.person\]"),
+        ({"adapt": {"rounds": 2}}, "rounds must be 0 or 1"),
+        ({"data": {}}, r"\[data\] lacks dataset"),
+        ({"adapt": 3}, r"\[adapt\] must be a table"),
+    ],
+)
+def test_wrong_recipes_are_refused(change: dict[str, Any], message: str) -> None:
+    recipe = {"name": "x", "data": {"dataset": "d"}, "split": {}, "branches": {"a": {"model": "m"}}}
+    parse(recipe)
+    with pytest.raises(UsageError, match=message):
+        parse({**recipe, **change})
+
+
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no valid TOML"):
+        load(write(tmp_path, "a = ["), {})
+    with pytest.raises(UsageError, match="cannot be read"):
+        load(tmp_path / "none.toml", {})
+
+
+def test_the_plan_is_the_papers_loop(tmp_path: Path) -> None:
+    settings, _ = load(write(tmp_path), {})
+    steps = {step.name: step for step in plan(settings, tmp_path / "run", registry())}
+    assert list(steps) == [
+        "data/import",
+        "data/split",
+        "round1/train-joint",
+        "round1/predict-val-joint",
+        "round1/predict-target-joint",
+        "round1/fuse",
+        "round1/fuse-equal",
+        "round1/adapt",
+        "round2/train-joint",
+        "round2/predict-target-joint",
+        "round2/fuse",
+        "round2/fuse-equal",
+        "result/score",
+        "result/submit",
+    ]
+    first, second = steps["round1/train-joint"].params, steps["round2/train-joint"].params
+    # The first round learns from train alone; D_aug is train, validation and the pseudo-labelled target.
+    assert (first["use"], second["use"]) == (["train"], ["train", "val"])
+    assert "pseudo" not in first
+    assert second["pseudo"].endswith("round1/pseudo.h5")
+    assert (first["settings"]["recipe"]["epochs"], second["settings"]["recipe"]["epochs"]) == (3, 2)
+    # After adaptation the parameters of the first round are kept: validation has been trained on.
+    assert "fit" not in steps["round2/fuse"].params
+    assert steps["round2/fuse"].params["params"].endswith("round1/fusion.json")
+    # Only the score reads the truth of all clips; the split reads it to leave the target's behind.
+    readers = {name for name, step in steps.items() if str(step.params.get("labels")).endswith("labels.csv")}
+    assert readers == {"data/import", "data/split", "result/score"}
+    assert str(tmp_path / "train.txt") in steps["data/split"].key_files
+
+
+def test_without_adaptation_there_is_one_round(tmp_path: Path) -> None:
+    settings, _ = load(write(tmp_path), {"adapt.rounds": 0})
+    names = [step.name for step in plan(settings, tmp_path, registry())]
+    assert not any(name.startswith("round2") or "adapt" in name for name in names)
+
+
+def test_what_the_data_set_cannot_give_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    settings, _ = load(write(tmp_path), {"crops.rgb": {"stream": "rgb"}})
+    with pytest.raises(UsageError, match=r"\[crops\.rgb\]: utd-mhad has no stream 'rgb' \(it has: depth\)"):
+        plan(settings, tmp_path, registry())
+    settings, _ = load(write(tmp_path), {"branches.joint.model": "decoupled-stcn"})
+    with pytest.raises(
+        MgError, match=r"no model named 'decoupled-stcn' \(did you mean 'decoupled-stcnn'\?\)"
+    ):
+        plan(settings, tmp_path, registry())
+    settings, _ = load(write(tmp_path), {"branches.joint": {"model": "r2plus1d"}})
+    with pytest.raises(UsageError, match="reads frames, name its crops"):
+        plan(settings, tmp_path, registry())
