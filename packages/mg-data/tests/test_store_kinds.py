@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+
 from mg_data.contract import StoreError
 from mg_data.store import (
     ClipsWriter,

@@ -11,8 +11,9 @@ import pytest
 
 from mg_data.contract import StoreError, UsageError
 from mg_data.store import StreamsWriter
+from mg_data.video.codec import decode_frame
 from mg_rgb import modalities
-from mg_rgb.frames import decode_frame, frame_numbers, warp, warp_matrix
+from mg_rgb.frames import frame_numbers, warp, warp_matrix
 from mg_rgb.modalities import Depth, DepthMotion, FrameDifference, FrameModality, Rgb, nearness
 from mg_rgb.records import MODALITIES
 
@@ -202,7 +203,7 @@ def test_damaged_frame_is_named(tmp_path: Path) -> None:
     good = encoded(colour_frame(0))
     path = write(tmp_path / "rgb.h5", "rgb", {"a": [good, b"not a jpeg", good]})
     modality = opened("rgb", {"rgb": path}, frames=3)
-    with pytest.raises(StoreError, match=r"rgb\.h5: clip 'a', frame 1: 10 bytes that do not decode as jpeg"):
+    with pytest.raises(StoreError, match=r"rgb\.h5: clip 'a', frame 1: 10 bytes are no jpeg image"):
         modality.sample("a", None)
 
 

@@ -1,4 +1,4 @@
-"""Frames of a clip as arrays: decoding, choosing, warping. numpy and OpenCV, no torch.
+"""Frames of a clip as arrays: choosing, warping. numpy and OpenCV, no torch.
 
 All randomness comes from the generator that is given; nothing here keeps state.
 """
@@ -10,33 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-
-def decode_frame(data: NDArray[np.uint8], encoding: str) -> NDArray[Any]:
-    """Decode one stored frame.
-
-    Args:
-        data: (B,) uint8, the encoded bytes. encoding: ``jpeg``, ``png8`` or ``png16``.
-
-    Returns:
-        jpeg: (H, W, 3) uint8 RGB. png8: (H, W) or (H, W, C) uint8. png16: (H, W) uint16.
-
-    Raises:
-        ValueError: bytes that are no such image.
-    """
-    mode = cv2.IMREAD_COLOR if encoding == "jpeg" else cv2.IMREAD_UNCHANGED
-    try:
-        image = cv2.imdecode(np.ascontiguousarray(data), mode)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise ValueError(f"{len(data)} bytes that do not decode as {encoding}")
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    wanted = np.uint16 if encoding == "png16" else np.uint8
-    if image.dtype != wanted:
-        raise ValueError(f"decodes to {image.dtype}, wanted {np.dtype(wanted)} for {encoding}")
-    return image
 
 
 def frame_numbers(

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_data.contract import InputSpec, StoreError, UsageError
+from mg_data.contract import DataError, InputSpec, StoreError, UsageError
 from mg_data.store import read_streams
+from mg_data.video.codec import decode_frame
 from mg_rgb.frames import (
-    decode_frame,
     erase_box,
     frame_numbers,
     jitter_colour,
@@ -166,7 +166,7 @@ class FrameModality:
         for number, data in zip(distinct, self._store.frame_bytes(row, distinct)):
             try:
                 decoded.append(decode_frame(data, self._store.encoding))
-            except ValueError as error:
+            except DataError as error:
                 raise StoreError(
                     self.path, f"clip '{clip_id}', frame {number}: {error}", "crop this clip again"
                 ) from error

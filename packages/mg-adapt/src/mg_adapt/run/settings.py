@@ -53,7 +53,7 @@ class BranchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptSettings:
-    """Cross-modal pseudo-labelling (paper 3.3). ``rounds`` = 0 leaves it out; the rest goes to ``mg adapt``."""
+    """Pseudo-labelling (paper 3.3). ``rounds`` = 0 leaves it out; the rest is of ``mg adapt``."""
 
     rounds: int = 1
     adapter: str = "threshold"

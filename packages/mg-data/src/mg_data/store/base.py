@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -168,6 +169,56 @@ def _notify(path: Path, kind: str, digest: str) -> None:
     from mg_data.plugins import notify_store_written
 
     notify_store_written(str(path), kind, digest)
+
+
+class StreamingWriter:
+    """A writer that adds clips one by one; the file appears under its name when the block ends cleanly."""
+
+    kind = ""
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = path
+        self.digest = ""
+        self._seen: set[str] = set()
+        self._stack = contextlib.ExitStack()
+        self._open: StoreWriter | None = None
+
+    @property
+    def _store(self) -> StoreWriter:
+        if self._open is None:
+            raise RuntimeError(f"{type(self).__name__} is used inside a with block")
+        return self._open
+
+    def __enter__(self) -> Self:
+        self._open = self._stack.enter_context(create_store(self.path, self.kind))
+        self._begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            try:
+                if not self._seen:
+                    raise StoreError(self.path, "would hold no clip")
+                self._finish()
+            except BaseException as failure:
+                self._stack.__exit__(type(failure), failure, failure.__traceback__)
+                raise
+        self._stack.__exit__(kind, error, trace)
+        self.digest = self._store.digest
+
+    def _accept(self, clip_id: str) -> None:
+        """Raise StoreError for a clip id that is empty or was added before."""
+        if not clip_id or clip_id in self._seen:
+            raise StoreError(self.path, f"clip id '{clip_id}' is {'repeated' if clip_id else 'empty'}")
+
+    def _begin(self) -> None:
+        """Create what clips are appended to."""
+
+    def _finish(self) -> None:
+        """Write the index and whatever else is known at the end."""
+        raise NotImplementedError
 
 
 def open_file(path: PathLike) -> h5py.File:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,18 +12,17 @@ from mg_data.contract.errors import StoreError
 from mg_data.store.base import (
     PathLike,
     StoreFile,
-    StoreWriter,
+    StreamingWriter,
     check_class_names,
     check_clip_ids,
-    create_store,
     read_text,
 )
 from mg_data.store.provenance import Provenance
 from mg_data.store.ragged import RaggedColumn
 
 
-class ClipsWriter:
-    """Writes a clips store clip by clip; the file appears under its name when the block ends cleanly.
+class ClipsWriter(StreamingWriter):
+    """Writes a clips store clip by clip.
 
     Args:
         path: the store to write.
@@ -37,6 +34,8 @@ class ClipsWriter:
         camera: (fx, fy, cx, cy) in pixels for three-dimensional joints, or None.
         signals: name -> attributes (``rate_hz``, ``units``).
     """
+
+    kind = "clips"
 
     def __init__(
         self,
@@ -52,8 +51,7 @@ class ClipsWriter:
         signals: Mapping[str, Mapping[str, Any]] | None = None,
         provenance: Provenance | None = None,
     ) -> None:
-        self.path = path
-        self.digest = ""
+        super().__init__(path)
         self._dataset = dataset
         self._classes = (check_class_names(class_names, path), vocabulary)
         self._joint_attributes = {
@@ -68,15 +66,8 @@ class ClipsWriter:
         self._index: dict[str, list[Any]] = {
             name: [] for name in ("clip_id", "subject_id", "video_id", "start", "stop")
         }
-        self._seen: set[str] = set()
         self._joints: RaggedColumn | None = None
         self._signals: dict[str, RaggedColumn] = {}
-        self._stack = ExitStack()
-        self._store: StoreWriter | None = None
-
-    def __enter__(self) -> ClipsWriter:
-        self._store = self._stack.enter_context(create_store(self.path, "clips"))
-        return self
 
     def add(
         self,
@@ -94,9 +85,7 @@ class ClipsWriter:
         Raises:
             StoreError: a repeated or empty id, an empty span, non-finite or wrongly shaped joints.
         """
-        assert self._store is not None, "use the writer as a context manager"
-        if not clip_id or clip_id in self._seen:
-            raise StoreError(self.path, f"clip id '{clip_id}' is {'repeated' if clip_id else 'empty'}")
+        self._accept(clip_id)
         if stop <= start:
             raise StoreError(self.path, f"clip '{clip_id}' has no frames (start {start}, stop {stop})")
         if self._layout:
@@ -133,27 +122,8 @@ class ClipsWriter:
         ):
             self._index[key].append(value)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            try:
-                self._finish()
-            except BaseException as failure:
-                self._stack.__exit__(type(failure), failure, failure.__traceback__)
-                raise
-        self._stack.__exit__(kind, error, trace)
-        if self._store is not None:
-            self.digest = self._store.digest
-
     def _finish(self) -> None:
         store = self._store
-        assert store is not None
-        if not self._seen:
-            raise StoreError(self.path, "would hold no clip")
         for name in ("clip_id", "subject_id", "video_id"):
             store.text(f"index/{name}", self._index[name])
         for name in ("start", "stop"):

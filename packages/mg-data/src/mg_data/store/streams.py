@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
-from mg_data.store.base import PathLike, StoreFile, StoreWriter, create_store
+from mg_data.store.base import PathLike, StoreFile, StreamingWriter
 from mg_data.store.provenance import Provenance
 from mg_data.store.ragged import RaggedColumn
 from mg_data.store.schema import ENCODINGS
 
 
-class StreamsWriter:
-    """Writes one stream clip by clip; the file appears under its name when the block ends cleanly.
+class StreamsWriter(StreamingWriter):
+    """Writes one stream clip by clip.
 
     Args:
         stream: name of the stream, such as ``rgb`` or ``depth``.
@@ -25,6 +23,8 @@ class StreamsWriter:
         channels: colour channels of a decoded frame.
         scale, offset: physical value = scale * stored value + offset.
     """
+
+    kind = "streams"
 
     def __init__(
         self,
@@ -40,29 +40,23 @@ class StreamsWriter:
     ) -> None:
         if encoding not in ENCODINGS:
             raise StoreError(path, f"encoding '{encoding}' is unknown, known: {', '.join(ENCODINGS)}")
-        self.path = path
-        self.digest = ""
+        super().__init__(path)
         self._dataset = dataset
         self._stream = stream
         self._attributes = {"encoding": encoding, "channels": channels, "scale": scale, "offset": offset}
         self._provenance = provenance
         self._clip_ids: list[str] = []
-        self._seen: set[str] = set()
         self._frame_lengths: list[NDArray[np.int64]] = []
-        self._stack = ExitStack()
 
-    def __enter__(self) -> StreamsWriter:
-        self._store: StoreWriter = self._stack.enter_context(create_store(self.path, "streams"))
+    def _begin(self) -> None:
         base = f"streams/{self._stream}"
         self._bytes = RaggedColumn(self._store, f"{base}/bytes", (), np.uint8)
         self._boxes = RaggedColumn(self._store, f"{base}/box", (4,), np.float32)
-        return self
 
     def add(self, *, clip_id: str, frames: Sequence[bytes], boxes: ArrayLike) -> None:
         """Append a clip: T encoded frames and their (T, 4) boxes, x0, y0, x1, y1 in pixels of the source."""
         box_array = np.asarray(boxes, np.float32)
-        if not clip_id or clip_id in self._seen:
-            raise StoreError(self.path, f"clip id '{clip_id}' is {'repeated' if clip_id else 'empty'}")
+        self._accept(clip_id)
         if not frames:
             raise StoreError(self.path, f"clip '{clip_id}' has no frames")
         if box_array.shape != (len(frames), 4):
@@ -76,25 +70,8 @@ class StreamsWriter:
         self._clip_ids.append(clip_id)
         self._seen.add(clip_id)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            try:
-                self._finish()
-            except BaseException as failure:
-                self._stack.__exit__(type(failure), failure, failure.__traceback__)
-                raise
-        self._stack.__exit__(kind, error, trace)
-        self.digest = self._store.digest
-
     def _finish(self) -> None:
         store, base = self._store, f"streams/{self._stream}"
-        if not self._clip_ids:
-            raise StoreError(self.path, "would hold no clip")
         store.text("index/clip_id", self._clip_ids)
         store.file["index"].attrs["dataset"] = self._dataset
         self._boxes.finish(f"{base}/clip_indptr")

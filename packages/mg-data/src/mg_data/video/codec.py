@@ -46,7 +46,10 @@ def decode_frame(data: bytes | NDArray[np.uint8], encoding: str) -> NDArray[Any]
     import cv2
 
     raw = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
-    image = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED)
+    try:
+        image = cv2.imdecode(np.ascontiguousarray(raw), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
     if image is None:
         raise DataError(f"{len(raw)} bytes are no {encoding} image")
     wanted = np.uint16 if encoding == "png16" else np.uint8
