@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mg_data.store.atomic import publish, publish_json, publish_text
-    from mg_data.store.base import StoreFile, store_kind, stored_digest
     from mg_data.store.check import check_store
     from mg_data.store.clips import ClipsStore, ClipsWriter, read_clips
     from mg_data.store.features import FeaturesStore, read_features, write_features
     from mg_data.store.provenance import Provenance
     from mg_data.store.pseudo import PseudoStore, read_pseudo, write_pseudo
     from mg_data.store.readers import read_store
+    from mg_data.store.reading import StoreFile, store_kind, stored_digest
     from mg_data.store.scores import (
         LogitsStore,
         ProbsStore,
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "atomic": ("publish", "publish_json", "publish_text"),
-    "base": ("StoreFile", "store_kind", "stored_digest"),
     "check": ("check_store",),
     "clips": ("ClipsStore", "ClipsWriter", "read_clips"),
     "features": ("FeaturesStore", "read_features", "write_features"),
     "provenance": ("Provenance",),
     "pseudo": ("PseudoStore", "read_pseudo", "write_pseudo"),
     "readers": ("read_store",),
+    "reading": ("StoreFile", "store_kind", "stored_digest"),
     "scores": ("LogitsStore", "ProbsStore", "read_logits", "read_probs", "write_logits", "write_probs"),
     "split": ("SplitStore", "read_split", "write_split"),
     "streams": ("StreamsStore", "StreamsWriter", "read_streams"),

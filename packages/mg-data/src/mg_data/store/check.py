@@ -8,9 +8,10 @@ import h5py
 import numpy as np
 
 from mg_data.contract.errors import StoreError
-from mg_data.store.base import PathLike, guarded, open_file
 from mg_data.store.digest import content_digest
+from mg_data.store.index import PathLike
 from mg_data.store.readers import read_store
+from mg_data.store.reading import guarded, open_file
 
 
 def _check_offsets(file: h5py.File, path: PathLike) -> None:

@@ -9,16 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
-from mg_data.store.base import (
-    PathLike,
-    StoreFile,
-    StreamingWriter,
-    check_class_names,
-    check_clip_ids,
-    read_text,
-)
+from mg_data.store.index import PathLike, check_class_names, check_clip_ids
 from mg_data.store.provenance import Provenance
 from mg_data.store.ragged import RaggedColumn
+from mg_data.store.reading import StoreFile, read_text
+from mg_data.store.writing import StreamingWriter
 
 
 class ClipsWriter(StreamingWriter):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract.errors import StoreError
-from mg_data.store.base import StoreWriter
+from mg_data.store.writing import StoreWriter
 
 _BUFFER_BYTES = 4 << 20
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mg_data.store.base import PathLike, StoreFile, store_kind
 from mg_data.store.clips import ClipsStore
 from mg_data.store.features import FeaturesStore
+from mg_data.store.index import PathLike
 from mg_data.store.pseudo import PseudoStore
+from mg_data.store.reading import StoreFile, store_kind
 from mg_data.store.scores import LogitsStore, ProbsStore
 from mg_data.store.split import SplitStore
 from mg_data.store.streams import StreamsStore

@@ -9,16 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
-from mg_data.store.base import (
-    PathLike,
-    StoreFile,
-    StoreWriter,
-    check_class_names,
-    check_clip_ids,
-    create_store,
-    text_array,
-)
+from mg_data.store.index import PathLike, check_class_names, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
+from mg_data.store.reading import StoreFile
 from mg_data.store.schema import (
     PROB_FLOOR,
     PROB_STORE_TOLERANCE,
@@ -27,6 +20,7 @@ from mg_data.store.schema import (
     UNKNOWN_LABEL,
 )
 from mg_data.store.taint import Taint
+from mg_data.store.writing import StoreWriter, create_store
 
 
 def check_scores(

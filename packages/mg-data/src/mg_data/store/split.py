@@ -11,16 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
-from mg_data.store.base import (
-    PathLike,
-    StoreFile,
-    check_clip_ids,
-    create_store,
-    read_text,
-    text_array,
-)
+from mg_data.store.index import PathLike, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
+from mg_data.store.reading import StoreFile, read_text
 from mg_data.store.schema import UNKNOWN_LABEL
+from mg_data.store.writing import create_store
 
 TARGET = "target"
 

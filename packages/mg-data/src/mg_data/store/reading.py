@@ -1,0 +1,174 @@
+"""Opening store files: header, damage turned into one-line errors, what every kind has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mg_data.contract.errors import StoreError
+from mg_data.store.index import PathLike, check_clip_ids, match_rows
+from mg_data.store.provenance import Provenance
+from mg_data.store.schema import FORMAT, FORMAT_VERSION, KINDS, parse_version
+from mg_data.store.taint import Taint
+
+
+def open_file(path: PathLike) -> h5py.File:
+    """Open any store read-only and check its header.
+
+    Raises:
+        StoreError: missing, unreadable, truncated, no HDF5, no store, or of a newer major version.
+    """
+    name = Path(path)
+    if not name.exists():
+        raise StoreError(path, "does not exist")
+    if name.is_dir():
+        raise StoreError(path, "is a folder, not a store file")
+    try:
+        # Files are immutable once published, so readers need no lock (and network mounts may have none).
+        file = h5py.File(name, "r", locking=False)
+    except PermissionError as error:
+        raise StoreError(path, "cannot be opened: permission denied") from error
+    except OSError as error:
+        text = str(error)
+        if "truncated file" in text:
+            reason = "is truncated: the file is shorter than its header says"
+        elif "file signature not found" in text:
+            reason = "is not an HDF5 file"
+        else:
+            reason = f"cannot be opened: {text.splitlines()[0]}"
+        raise StoreError(path, reason, "write or copy it again") from error
+    try:
+        _check_header(file, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_header(file: h5py.File, path: PathLike) -> None:
+    if file.attrs.get("mg_format") != FORMAT:
+        raise StoreError(path, "is an HDF5 file but no mg store", f"attribute mg_format must be '{FORMAT}'")
+    kind = file.attrs.get("mg_kind")
+    if kind not in KINDS:
+        raise StoreError(path, f"has unknown kind {kind!r}", f"known kinds: {', '.join(KINDS)}")
+    text = str(file.attrs.get("mg_min_reader", file.attrs.get("mg_format_version", "?")))
+    try:
+        needed = parse_version(text)
+    except ValueError:
+        raise StoreError(path, f"has no readable format version (found '{text}')") from None
+    if needed > parse_version(FORMAT_VERSION):
+        raise StoreError(
+            path,
+            f"needs a reader of format {text}, this one reads {FORMAT_VERSION}",
+            "upgrade mg-data, or write it with 'mg store convert --format 1.0'",
+        )
+
+
+def guarded(path: PathLike, read: Callable[[], Any]) -> Any:
+    """Run a read and turn what h5py raises on a damaged file into a StoreError."""
+    try:
+        return read()
+    except StoreError:
+        raise
+    except KeyError as error:
+        raise StoreError(path, f"lacks a required part: {error.args[0]}") from error
+    except (OSError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StoreError(path, f"is damaged: {first}", "write or copy it again") from error
+
+
+class StoreFile:
+    """A store opened for lazy reading: one handle a process, dropped on pickling."""
+
+    kind = ""
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+        self._handle: h5py.File | None = None
+        self._owner = 0
+        file = self.file
+        if file.attrs["mg_kind"] != self.kind:
+            found = file.attrs["mg_kind"]
+            self.close()
+            raise StoreError(path, f"is a store of kind '{found}', wanted '{self.kind}'")
+        self.digest = str(file.attrs.get("mg_content_digest", ""))
+        self.writer = str(file.attrs.get("mg_writer", ""))
+        guarded(path, self._load)
+
+    @property
+    def file(self) -> h5py.File:
+        """The open file; after a fork or unpickling a handle of this process's own."""
+        if self._handle is None or self._owner != os.getpid():
+            self._handle = open_file(self.path)
+            self._owner = os.getpid()
+        return self._handle
+
+    def close(self) -> None:
+        """Close the handle; it opens again when needed."""
+        if self._handle is not None and self._owner == os.getpid():
+            self._handle.close()
+        self._handle = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state["_handle"] = None
+        return state
+
+    def _load(self) -> None:
+        file = self.file
+        self.clip_ids: NDArray[np.str_] = read_text(file, "index/clip_id")
+        check_clip_ids(self.clip_ids, self.path)
+        self._sorter = np.argsort(self.clip_ids).astype(np.int64)
+        self.dataset = str(file["index"].attrs.get("dataset", ""))
+        self.class_names: tuple[str, ...] = ()
+        self.vocabulary = ""
+        if "classes/name" in file:
+            self.class_names = tuple(read_text(file, "classes/name").tolist())
+            self.vocabulary = str(file["classes/name"].attrs.get("vocabulary", ""))
+        self.provenance = Provenance()
+        if "provenance/json" in file:
+            self.provenance = Provenance.from_json(file["provenance/json"].asstr()[()])
+        self.taint = read_taint(file)
+
+    def rows(self, clip_ids: ArrayLike) -> NDArray[np.int64]:
+        """Return for each clip id its row; StoreError if one is missing."""
+        return match_rows(self.clip_ids, clip_ids, self.path, self._sorter)
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+
+def read_text(file: h5py.File, name: str) -> NDArray[np.str_]:
+    """Read a (N,) text data set."""
+    values = file[name].asstr()[()]
+    return values.astype(np.str_) if len(values) else np.empty(0, np.str_)
+
+
+def read_taint(file: h5py.File) -> Taint:
+    """Read /taint; a store without it is of unknown taint."""
+    if "taint" not in file:
+        return Taint.unknown()
+    group = file["taint"]
+    return Taint.of(
+        group["trained_on"][()] if "trained_on" in group else (),
+        group["selected_on"][()] if "selected_on" in group else (),
+        str(group.attrs.get("state", "unknown")) == "known",
+    )
+
+
+def store_kind(path: PathLike) -> str:
+    """Return the kind of a store file, after checking its header."""
+    with open_file(path) as file:
+        return str(file.attrs["mg_kind"])
+
+
+def stored_digest(path: PathLike) -> str:
+    """Return the content digest that a store's header states (``mg store check`` recomputes it)."""
+    with open_file(path) as file:
+        return str(file.attrs.get("mg_content_digest", ""))
