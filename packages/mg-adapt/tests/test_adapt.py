@@ -166,7 +166,14 @@ def test_the_fitted_temperature_can_be_asked_for(split: Path, tmp_path: Path) ->
     assert data["yield"] == data["yield_at_fitted_temperature"]
     with pytest.raises(UsageError, match=r"--temperature fitted needs --params"):
         run(split, [store], temperature="fitted")
-    with pytest.raises(UsageError, match="must be a number or 'fitted', found 'warm'"):
+    with pytest.raises(UsageError, match=r"calibrated: the fusion\.json has none"):
+        run(split, [store], params=params, temperature="calibrated")
+    value = json.loads(params.read_text())
+    params.write_text(json.dumps({**value, "search": {"calibrated_temperature": 0.5}}))
+    data, pseudo = run(split, [store], params=params, temperature="calibrated")
+    # At tau 0.5: sigmoid(2 ln(9)) = .988, sigmoid(2 ln(1.5)) = .692, sigmoid(2 ln(4)) = .941, .5
+    assert pseudo.clip_ids.tolist() == ["t0", "t1", "t2"]
+    with pytest.raises(UsageError, match="must be a number, 'fitted' or 'calibrated', found 'warm'"):
         run(split, [store], temperature="warm")
     with pytest.raises(UsageError, match="must be positive, found 0"):
         run(split, [store], temperature=0)

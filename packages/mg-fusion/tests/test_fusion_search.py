@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mg_data.contract import DataError, UsageError
-from mg_fusion import classification_metrics, fit_soft_vote, soft_vote
+from mg_fusion import classification_metrics, fit_soft_vote, fit_temperature, soft_vote
 from mg_fusion.objective import METRICS, VoteObjective, compositions
 from mg_fusion.regions import connected_regions
 from mg_fusion.search import TEMPERATURE_GRID
@@ -210,3 +210,14 @@ def test_compositions_cover_the_simplex_once() -> None:
     assert len(rows) == len(set(rows)) == 1771
     assert all(sum(row) == 20 for row in rows)
     assert list(itertools.islice(rows, 1)) == [(0, 0, 0, 20)]
+
+
+def test_the_calibrated_temperature_follows_the_scale_of_the_logits() -> None:
+    rng = np.random.default_rng(11)
+    truth = rng.integers(0, 4, 400)
+    scores = rng.normal(size=(1, 400, 4)) + 1.5 * np.eye(4)[truth]
+    base = fit_soft_vote(scores, truth).search["calibrated_temperature"]
+    wide = fit_soft_vote(5 * scores, truth).search["calibrated_temperature"]
+    assert wide == pytest.approx(5 * base, rel=2e-3)
+    # It is where one model's own temperature has its optimum.
+    assert base == pytest.approx(fit_temperature(scores[0], truth), rel=2e-3)

@@ -143,7 +143,11 @@ _ADAPT = StageSpec(
         Param(name="params", help="fusion.json with the vote's weights", role="input", type="path"),
         Param(name="adapter", help="registered adapter", default="threshold"),
         Param(name="threshold", help="alpha: least fused probability", type="float", default=0.65),
-        Param(name="temperature", help="tau of this vote, or 'fitted' for that of --params", default="1.0"),
+        Param(
+            name="temperature",
+            help="tau of this vote; 'fitted' or 'calibrated' for those of --params",
+            default="1.0",
+        ),
         Param(name="round", help="2 or more allows models that know the target", type="int", default=1),
         Param(name="options", help="further options of the adapter as JSON", type="json"),
     ),

@@ -20,12 +20,19 @@ from mg_data.store import LogitsStore, SplitStore, Taint, clip_keys
 
 @dataclass(frozen=True, kw_only=True)
 class VoteParameters:
-    """What ``fusion.json`` says: weights by branch, the fitted tau, keys of the clips it was fitted on."""
+    """What ``fusion.json`` says.
+
+    Args:
+        weights: by branch. temperature: the fitted tau. calibrated: the tau of lowest NLL at these weights,
+            or None in a file that does not say.
+        fit_keys: keys of the clips it was fitted on.
+    """
 
     weights: Mapping[str, float]
     temperature: float
     class_names: tuple[str, ...]
     fit_keys: NDArray[np.uint64]
+    calibrated: float | None = None
 
 
 def read_vote_parameters(path: Path) -> VoteParameters:
@@ -50,6 +57,8 @@ def read_vote_parameters(path: Path) -> VoteParameters:
         weights = {str(key): float(weight) for key, weight in value["weights"].items()}
         temperature = float(value["temperature"])
         class_names = tuple(str(name) for name in value.get("class_names", ()))
+        stated = value.get("search", {}).get("calibrated_temperature")
+        calibrated = None if stated is None else float(stated)
         keys = [int(key, 16) for key in value.get("fitted_on", {}).get("clip_keys", ())]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(path, f"lacks or misstates {error}") from error
@@ -63,6 +72,7 @@ def read_vote_parameters(path: Path) -> VoteParameters:
         temperature=temperature,
         class_names=class_names,
         fit_keys=np.array(keys, np.uint64),
+        calibrated=calibrated,
     )
 
 

@@ -41,8 +41,9 @@ def adapt(
 
     Args:
         params: ``fusion.json`` with the weights; without it all models weigh the same.
-        threshold: alpha. temperature: tau of this vote, a setting of its own, or ``fitted`` for the tau of
-            ``params``; the yield at the fitted tau is reported in any case.
+        threshold: alpha. temperature: tau of this vote, a setting of its own; ``fitted`` is the tau of
+            ``params``, ``calibrated`` the one of lowest NLL on validation. The yield at the fitted tau is
+            reported in any case.
         round: 1 refuses logits of models that trained on target clips.
         options: further options of the adapter.
 
@@ -129,15 +130,23 @@ def adapt(
 
 
 def _temperature(wanted: str | float, parameters: VoteParameters | None) -> float:
-    """Return tau as a number; ``fitted`` is the one that validation chose."""
-    if wanted == "fitted":
+    """Return tau as a number; ``fitted`` and ``calibrated`` are those that validation chose."""
+    if wanted in ("fitted", "calibrated"):
         if parameters is None:
-            raise UsageError("--temperature fitted needs --params, the fusion.json that holds it")
-        return parameters.temperature
+            raise UsageError(f"--temperature {wanted} needs --params, the fusion.json that holds it")
+        if wanted == "fitted":
+            return parameters.temperature
+        if parameters.calibrated is None:
+            raise UsageError(
+                "--temperature calibrated: the fusion.json has none; fit it again with 'mg fuse'"
+            )
+        return parameters.calibrated
     try:
         tau = float(wanted)
     except ValueError:
-        raise UsageError(f"--temperature must be a number or 'fitted', found '{wanted}'") from None
+        raise UsageError(
+            f"--temperature must be a number, 'fitted' or 'calibrated', found '{wanted}'"
+        ) from None
     if not (np.isfinite(tau) and tau > 0):
         raise UsageError(f"--temperature must be positive, found {wanted}")
     return tau

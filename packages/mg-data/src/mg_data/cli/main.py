@@ -52,13 +52,13 @@ def add_output_flags(command: click.Command) -> click.Command:
         if value and param.name:
             ctx.find_root().obj[param.name] = True
 
-    for flag, text in (
-        ("--json", "print the result as JSON"),
-        ("--quiet", "no talk on stderr"),
-        ("--debug", "show tracebacks"),
+    for flags, text in (
+        (["--json"], "print the result as JSON"),
+        (["--quiet", "-q"], "no talk on stderr"),
+        (["--debug"], "show tracebacks"),
     ):
         command.params.append(
-            click.Option([flag], is_flag=True, expose_value=False, callback=remember, help=text)
+            click.Option(flags, is_flag=True, expose_value=False, callback=remember, help=text)
         )
     return command
 
