@@ -257,7 +257,7 @@ def fit_soft_vote(
 
     Returns:
         A SoftVote whose ``search`` names the method, the settings tried, the region of equally good ones,
-        the interval, the tau of lowest NLL at the chosen weights (``calibrated_temperature``), and the classes
+        the interval, the tau of lowest NLL at the chosen weights (``calibrated_temperature``), the classes
         without a validation clip; ``baselines`` holds the accuracy of each model alone (``models``, details
         in ``singles``), the best of them by the metric, and equal weights at tau 1.
 
