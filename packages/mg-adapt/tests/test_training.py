@@ -188,6 +188,12 @@ def test_a_loss_that_is_not_a_number_stops_and_names_the_clip(toy: Toy, tmp_path
     assert not (tmp_path / "a").exists()
 
 
+def test_a_gradient_that_is_not_a_number_stops_before_the_step(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the gradient is nan at epoch 1, step 1 with finite input: lower"):
+        run(toy, tmp_path / "a", "model.kink=true", "recipe.clip_norm=1.0")
+    assert not (tmp_path / "a").exists()
+
+
 def test_the_best_epoch_is_kept_and_taints_the_validation_clips(toy: Toy, tmp_path: Path) -> None:
     run(toy, tmp_path / "a", "recipe.select=best", "recipe.epochs=6")
     found = load_checkpoint(tmp_path / "a")

@@ -199,10 +199,13 @@ class Trainer:
             loss = loss + weight * self.losses[name](output, target)
         value = float(loss.item())
         if not math.isfinite(value):
-            raise self._not_finite(value, x, indices)
+            raise self._not_finite("loss", value, x, indices)
         loss.backward()
         if self.recipe.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+            if not bool(norm.isfinite()):
+                # Stepping would spoil every weight, and the loss would show it one step too late.
+                raise self._not_finite("gradient", float(norm), x, indices)
         self.optimizer.step()
         if self.average is not None:
             self.average.update()
@@ -213,18 +216,18 @@ class Trainer:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
-    def _not_finite(self, value: float, x: Tensor, indices: NDArray[np.int64]) -> DataError:
+    def _not_finite(self, what: str, value: float, x: Tensor, indices: NDArray[np.int64]) -> DataError:
         ids = self.task.clips.clip_ids[indices]
         where = f"epoch {self.running.epoch + 1}, step {self.running.step + 1}"
         broken = ids[~torch.isfinite(x.float()).flatten(1).all(dim=1).numpy()]
         if len(broken):
             listing = ", ".join(broken)
             return DataError(
-                f"{self.label}: the loss is {value} at {where}: non-finite input in clip(s) {listing}"
+                f"{self.label}: the {what} is {value} at {where}: non-finite input in clip(s) {listing}"
             )
         return DataError(
-            f"{self.label}: the loss is {value} at {where} with finite input: lower recipe.lr or set "
-            f"recipe.clip_norm; clips of the batch: {', '.join(ids)}"
+            f"{self.label}: the {what} is {value} at {where} with finite input: lower recipe.lr, set "
+            f"recipe.clip_norm or recipe.amp = 'none'; clips of the batch: {', '.join(ids)}"
         )
 
     def _end_epoch(self) -> None:

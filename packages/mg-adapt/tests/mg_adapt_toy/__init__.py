@@ -55,9 +55,18 @@ class Drift:
 
 
 def build(
-    num_classes: int, *, input: InputSpec, width: int = 8, delay: float = 0.0, weights: str = ""
+    num_classes: int,
+    *,
+    input: InputSpec,
+    width: int = 8,
+    delay: float = 0.0,
+    kink: bool = False,
+    weights: str = "",
 ) -> Any:
-    """Return a small network; ``delay`` seconds a batch make a training long enough to kill."""
+    """Return a small network; ``delay`` seconds a batch make a training long enough to kill.
+
+    ``kink`` adds a term whose value is 0 and whose gradient is infinite.
+    """
     import torch
     from torch import nn
 
@@ -77,6 +86,8 @@ def build(
             if self.training and delay:
                 time.sleep(delay)
             feature = self.stem(x).mean(dim=(2, 3))
+            if kink:
+                feature = feature + (0 * feature).abs().sqrt()
             return ModelOutput(self.head(self.drop(feature)), feature)
 
     return Net()
@@ -104,7 +115,7 @@ def mg_register_models() -> Iterable[ModelSpec]:
             summary="a small network",
             factory="mg_adapt_toy:build",
             modalities=("drift",),
-            options={"width": 8, "delay": 0.0, "weights": ""},
+            options={"width": 8, "delay": 0.0, "kink": False, "weights": ""},
             presets={"wide": {"width": 16}},
             recipe={"epochs": 3, "batch_size": 8, "lr": 0.01},
         ),
