@@ -135,3 +135,22 @@ def test_what_the_data_set_cannot_give_is_refused_before_anything_runs(tmp_path:
     settings, _ = load(write(tmp_path), {"branches.joint": {"model": "r2plus1d"}})
     with pytest.raises(UsageError, match="reads frames, name its crops"):
         plan(settings, tmp_path, registry())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"branches.joint.preset": "smal"}, r"\[branches\.joint\]: .*no preset 'smal'"),
+        ({"branches.joint.modality": "rgb"}, r"\[branches\.joint\]: .*does not read modality 'rgb'"),
+        ({"branches.joint.options": {"widhts": [8]}}, r"\[branches\.joint\]: .*widhts.*widths"),
+        ({"branches.joint.input": {"frame": 8}}, r"\[branches\.joint\]: .*frame.*frames"),
+        ({"branches.joint.train": {"epoch": 8}}, r"\[branches\.joint\]: .*epoch.*epochs"),
+        ({"branches.joint.adapt": {"lrr": 8}}, r"\[branches\.joint\]: .*lrr.*lr"),
+    ],
+)
+def test_every_option_of_a_branch_is_checked_before_anything_runs(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    settings, _ = load(write(tmp_path), change)
+    with pytest.raises(UsageError, match=message):
+        plan(settings, tmp_path, registry())

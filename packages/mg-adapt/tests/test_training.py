@@ -103,7 +103,8 @@ def test_a_flipped_sample_bears_the_mirrored_label(toy: Toy) -> None:
 def test_flip_averaging_is_the_mean_of_two_predictions(toy: Toy, tmp_path: Path) -> None:
     from mg_adapt_toy import Drift
 
-    from mg_adapt.branch import build_model, resolve_branch
+    from mg_adapt.branch import build_model
+    from mg_adapt.choice import resolve_branch
     from mg_adapt.inference import predict_logits
 
     out = tmp_path / "a"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mg_adapt.choice import resolve_branch
+from mg_adapt.recipe import resolve_recipe
 from mg_adapt.run.settings import BranchSettings, RunSettings
 from mg_data.contract import UsageError
 from mg_data.plugins import Registry
@@ -130,8 +132,6 @@ class Planner:
     def branch(self, branch: BranchSettings, round_number: int) -> None:
         """Train a branch and let it answer for the target, in the first round for validation too."""
         settings, adapted = self.settings, round_number > 1
-        model = self.known.get("models", branch.model)
-        modality = branch.modality or model.modalities[0]
         base = f"round{round_number}"
         checkpoint = self.file(f"{base}/{branch.name}.safetensors")
         recipe = {
@@ -140,6 +140,15 @@ class Planner:
             **branch.train,
             **(branch.adapt if adapted else {}),
         }
+        try:
+            # The fourth branch's misspelt option must not come to light after the first three have trained.
+            chosen = resolve_branch(
+                branch.model, branch.modality, branch.preset, branch.options, branch.input
+            )
+            resolve_recipe(chosen.model.recipe, recipe)
+        except UsageError as error:
+            raise UsageError(f"[branches.{branch.name}]: {error}") from error
+        modality = chosen.modality.name
         store = self.store_of(branch)
         self.add(
             f"{base}/train-{branch.name}",

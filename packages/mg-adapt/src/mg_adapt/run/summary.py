@@ -54,7 +54,8 @@ def describe(
         "recipe": recipe,
         "stages": [
             {"step": name, "from": record["from"], "seconds": record["seconds"], "key": record["key"]}
-            for name, record in results.items()
+            # By name: the order in which parallel steps ended is an accident, and run.json is an input.
+            for name, record in sorted(results.items())
         ],
     }
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from mg_adapt.branch import Branch, build_model, choose_device, open_modality, resolve_branch, set_threads
+from mg_adapt.branch import build_model, choose_device, open_modality, set_threads
 from mg_adapt.checkpoint import Checkpoint, load_checkpoint
+from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.data import mirror_permutation
 from mg_adapt.inference import predict_logits
 from mg_data.contract import Console, DataError, StageResult, StoreError, UsageError

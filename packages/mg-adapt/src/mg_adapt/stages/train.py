@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 
 import mg_adapt
 from mg_adapt.branch import (
-    Branch,
     build_losses,
     build_model,
     check_recordable,
     choose_device,
     open_modality,
     probe_feature_dim,
-    resolve_branch,
     set_threads,
 )
 from mg_adapt.checkpoint import Checkpoint, save_checkpoint
+from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.data import TrainingClips, mirror_permutation, select_training_clips
 from mg_adapt.recipe import Recipe, read_settings, resolve_recipe
 from mg_adapt.state import StateFolder
