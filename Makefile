@@ -10,7 +10,7 @@ EDITABLE := -e "packages/mg-data[prep,plot,testing]" -e packages/mg-skeleton -e 
 TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl build hatchling
 # One thread a test process: two of them share the cores.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
-PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(or $(JOBS),2)
+PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadscope
 
 .PHONY: help setup demo test test-slow lint bench docs reference clean
 

@@ -76,6 +76,18 @@ def _section(name: str, seeds: tuple[int, ...], records: dict[tuple[str, int], d
     return lines
 
 
+def _startup() -> str:
+    path = ROOT / "benchmarks" / "results" / "startup.json"
+    if not path.exists():
+        return "not run"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return (
+        f'`mg --help` takes {record["ratio"]:.2f} times as long as `python -c "import click"` (medians '
+        f"{1000 * record['mg --help']:.0f} and {1000 * record['import click']:.0f} ms, in turns; commit "
+        f"{record['commit']}, `{record['command']}`)."
+    )
+
+
 def page() -> str:
     """Return docs/results.md."""
     records = _records()
@@ -88,6 +100,7 @@ def page() -> str:
     ]
     for name, seeds in RUNS.items():
         lines += _section(name, seeds, records)
+    lines += ["", "## Start-up", "", _startup()]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,41 @@
+"""How long ``mg --help`` takes beside ``python -c "import click"``: ``python -m benchmarks.startup``."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+from benchmarks.record_run import RESULTS, commit
+
+COMMANDS = {
+    "import click": [sys.executable, "-c", "import click"],
+    "mg --help": [sys.executable, "-m", "mg_data", "--help"],
+}
+
+
+def measure(rounds: int = 25) -> dict[str, float]:
+    """Return the median seconds of each command and their ratio; the commands take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    for number in range(rounds + 2):
+        for name, words in COMMANDS.items():
+            began = time.perf_counter()
+            subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
+            if number >= 2:  # the first two warm the page cache
+                seconds[name].append(time.perf_counter() - began)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ratios = [b / a for a, b in zip(*seconds.values())]
+    return {**medians, "ratio": statistics.median(ratios)}
+
+
+def main() -> None:
+    """Write results/startup.json."""
+    result = {"kind": "startup", "command": "python -m benchmarks.startup", "commit": commit(), **measure()}
+    (RESULTS / "startup.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
