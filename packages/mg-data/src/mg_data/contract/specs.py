@@ -196,7 +196,9 @@ class ModelSpec:
 class LossSpec:
     """A loss: ``callable(*, class_counts (K,) int64 array, **options) -> Loss``.
 
-    ``kind`` is ``classification`` (reads the logits) or ``auxiliary`` (also reads the feature).
+    ``kind`` is ``classification`` (reads the logits) or ``auxiliary`` (also reads the feature). A loss that
+    must know d, the size of the model's feature, declares the option ``feature_dim`` with the value 0: the
+    trainer fills it in.
     """
 
     name: str
