@@ -110,9 +110,7 @@ class PluginGroup(click.Group):
             with formatter.section("Commands"):
                 formatter.write_dl(rows)
         if not self.prefix:
-            missing = sorted(
-                {package for name, package in HOMES.items() if (name,) not in below and name in _ANNOUNCED}
-            )
+            missing = sorted({package for name, package in HOMES.items() if (name,) not in below})
             if missing:
                 formatter.write_paragraph()
                 formatter.write_text(f"More commands come with: {', '.join(missing)}")
@@ -127,15 +125,10 @@ class PluginGroup(click.Group):
             failed = next((info for info in registry().plugins if info.distribution == package), None)
             if failed is not None and failed.status == "failed":
                 raise PluginError(f"'mg {name}' comes with {package}, which failed to load: {failed.error}")
-            if name in _ANNOUNCED:
-                raise PluginError(
-                    f"'mg {name}' comes with {package}, which is not installed: pip install {package}"
-                )
+            raise PluginError(
+                f"'mg {name}' comes with {package}, which is not installed: pip install {package}"
+            )
         return super().resolve_command(ctx, args)
-
-
-# Commands of this version's siblings; later ones are named in HOMES so that their package is known.
-_ANNOUNCED = frozenset({"train", "predict", "adapt", "run", "fuse", "score", "submit", "report"})
 
 
 def _group_callback(spec: CommandSpec) -> Any:

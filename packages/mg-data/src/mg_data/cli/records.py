@@ -75,13 +75,10 @@ HOMES = {
     "predict": "mg-adapt",
     "adapt": "mg-adapt",
     "run": "mg-adapt",
-    "ablate": "mg-adapt",
-    "watch": "mg-adapt",
     "fuse": "mg-fusion",
     "score": "mg-fusion",
     "submit": "mg-fusion",
     "report": "mg-fusion",
-    "compare": "mg-fusion",
 }
 GROUP_SUMMARIES = {
     "data": "Import, split, crop, synthesise and describe data.",
