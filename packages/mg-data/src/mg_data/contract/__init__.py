@@ -10,6 +10,7 @@ from mg_data.contract.errors import (
 )
 from mg_data.contract.hookspecs import hookimpl
 from mg_data.contract.runtime import (
+    ClipSource,
     Console,
     DatasetImport,
     Dropped,
@@ -17,6 +18,7 @@ from mg_data.contract.runtime import (
     InputSpec,
     Modality,
     ModelOutput,
+    PoseEstimator,
     Progress,
     PseudoLabels,
     RawClip,
@@ -44,6 +46,7 @@ __all__ = [
     "CONTRACT_VERSION",
     "ENTRY_POINT_GROUP",
     "AdapterSpec",
+    "ClipSource",
     "CommandSpec",
     "Console",
     "DataError",
@@ -62,6 +65,7 @@ __all__ = [
     "ModelSpec",
     "Param",
     "PluginError",
+    "PoseEstimator",
     "PoseEstimatorSpec",
     "Progress",
     "PseudoLabels",

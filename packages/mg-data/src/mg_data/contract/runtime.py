@@ -5,12 +5,13 @@ Nothing here imports numpy or torch when it is loaded: the annotations are for r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -115,11 +116,35 @@ class Dropped:
     why: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipSource:
+    """One unit of an importer's work, usually one recording with all its clips.
+
+    Units are what ``mg data import`` shares out to processes and shards and what it resumes by.
+
+    Args:
+        name: the recording; unique, and what a shard is chosen by.
+        read: picklable (a module's function, or ``functools.partial`` of one), as it may run in another
+            process; returns the clips and what had to be left out. It raises DataError if the whole unit
+            cannot be read. Whatever it leaves out or raises ends the import unless ``--keep-going``.
+        clips: how many clips it should give.
+        files: what it reads; a change of one is a change of the unit.
+    """
+
+    name: str
+    read: Callable[[], tuple[list[RawClip], list[Dropped]]]
+    clips: int = 1
+    files: tuple[Path, ...] = ()
+
+
 @dataclass(kw_only=True)
 class DatasetImport:
-    """What an importer returns: facts about all clips, and the clips one by one.
+    """What an importer returns: facts about all clips, and where the clips come from.
 
-    ``clips`` is consumed once, lazily; ``dropped`` grows while it is consumed.
+    Give ``sources`` (read in parallel, sharded, resumed) or, for a small data set, ``clips`` and ``total``:
+    ``clips`` is consumed once, lazily. ``dropped`` lists what was passed over when the tree was opened
+    (a file of another kind, a recording without a clip): it is reported and stops nothing. Damage met while
+    ``clips`` is consumed is appended to it, and stops the import unless ``--keep-going``.
     ``signals`` maps a signal's name to its attributes (``rate_hz``, ``units``, ``channels``).
     """
 
@@ -128,8 +153,9 @@ class DatasetImport:
     layout: str
     columns: tuple[str, str, str]
     image_size: tuple[int, int]
-    clips: Iterable[RawClip]
-    total: int
+    sources: Sequence[ClipSource] = ()
+    clips: Iterable[RawClip] = ()
+    total: int = 0
     camera: tuple[float, float, float, float] | None = None
     signals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dropped: list[Dropped] = field(default_factory=list)
@@ -139,6 +165,19 @@ class FrameSource(Protocol):
     """Opens the frames of one clip, in order, as (H, W, 3) uint8 RGB or (H, W) uint16 arrays."""
 
     def frames(self, video_id: str, start: int, stop: int) -> Iterator[NDArray[Any]]: ...
+
+
+class PoseEstimator(Protocol):
+    """Finds people in the frames of one video. Made anew for each video, so it may carry state from frame
+    to frame.
+    """
+
+    def estimate(self, frames: Iterable[NDArray[np.uint8]], fps: float) -> Iterator[NDArray[np.float32]]:
+        """Yield for each (H, W, 3) uint8 RGB frame the people in it: (P, V, 3), P may be 0 and may change.
+
+        The last axis is x, y in pixels and a confidence in [0, 1]; a point that was not found is 0, 0, 0.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

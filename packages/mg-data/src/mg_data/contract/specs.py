@@ -106,6 +106,8 @@ class LayoutSpec:
         columns: for each keypoint its column in ``source`` (empty if native).
         parents: for each keypoint the keypoint its bone starts at (itself for the centre).
         dims: what the first two or three columns are: ``xy`` (third is confidence) or ``xyz``.
+        figure: for each keypoint its place in a standing figure seen from the front (x to the viewer's right,
+            y downwards, any unit), for drawings; empty lets drawings work one out from the graph.
     """
 
     name: str
@@ -118,11 +120,15 @@ class LayoutSpec:
     source: str = ""
     columns: tuple[int, ...] = ()
     dims: Literal["xy", "xyz"] = "xy"
+    figure: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoseEstimatorSpec:
-    """A pose estimator: ``callable(**options) -> PoseEstimator``, whose results follow ``layout``."""
+    """A pose estimator: ``callable(**options) -> PoseEstimator``, whose results follow ``layout``.
+
+    The factory is called once for each video.
+    """
 
     name: str
     summary: str
