@@ -42,7 +42,7 @@ def test_three_conventions_name_the_same_classes(
     tmp_path: Path, convention: str, text: str, expected: list[int]
 ) -> None:
     write_video(tmp_path, "0001", text)
-    clips = list(import_imigue(tmp_path, labels=convention).clips)
+    clips = list(import_imigue(tmp_path, labels=convention).all_clips())
     assert [clip.label for clip in clips] == expected
     assert [(clip.start, clip.stop) for clip in clips] == [(0, 5), (5, 10), (10, 20)]
     assert [clip.clip_id for clip in clips] == ["0001_0", "0001_1", "0001_2"]
@@ -62,7 +62,7 @@ def test_a_class_outside_the_convention_names_the_one_that_fits(tmp_path: Path) 
 
 def test_a_missing_class_is_an_unknown_label(tmp_path: Path) -> None:
     write_video(tmp_path, "0001", ",0,4\n-1,5,9\n")
-    assert [clip.label for clip in import_imigue(tmp_path).clips] == [-1, -1]
+    assert [clip.label for clip in import_imigue(tmp_path).all_clips()] == [-1, -1]
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_malformed_label_files(tmp_path: Path, text: str, message: str) -> None:
 def test_both_keypoint_files_are_read_exactly(tmp_path: Path) -> None:
     points = write_video(tmp_path, "0001", "5,3,12\n")
     openpose = import_imigue(tmp_path)
-    clip = next(iter(openpose.clips))
+    clip = next(openpose.all_clips())
     assert clip.joints is not None
     assert openpose.layout == "openpose-137"
     np.testing.assert_array_equal(clip.joints[:, 0], points[3:13].astype(np.float32))
     light = import_imigue(tmp_path, keypoints="light_hand")
-    clip = next(iter(light.clips))
+    clip = next(light.all_clips())
     assert clip.joints is not None
     assert light.layout == "imigue-35"
     # The finger tips of the left hand follow the body, then those of the right hand.
@@ -121,14 +121,40 @@ def test_videos_that_do_not_fit_are_left_out_with_the_reason(tmp_path: Path) -> 
     (tmp_path / "0004" / "0004_openpose.xlsx").write_text("no zip")
     (tmp_path / "0005" / "0005_openpose.xlsx").unlink()
     data = import_imigue(tmp_path)
-    assert [clip.clip_id for clip in data.clips] == ["0001_0"]
-    reasons = {item.what: item.why for item in data.dropped}
+    clips, reasons = [], {item.what: item.why for item in data.dropped}
+    for unit in data.sources:
+        try:
+            found, dropped = unit.read()
+        except DataError as error:
+            reasons[unit.name] = str(error)
+            continue
+        clips += found
+        reasons.update({item.what: item.why for item in dropped})
+    assert [clip.clip_id for clip in clips] == ["0001_0"]
     assert reasons["0001_1"] == "frames 15..25, but 0001_openpose.xlsx has only 20 frames"
     assert reasons["0002"] == "0002_label.csv is empty: the video has no clips"
     assert "has 408 columns, wanted 411" in reasons["0003"]
     assert "is no readable xlsx file" in reasons["0004"]
-    assert reasons["0005"].endswith("0005_openpose.xlsx: does not exist")
-    assert data.total == 5
+    assert reasons["0005"].endswith("0005_openpose.xlsx: does not exist (the keypoints of 1 clips)")
+    assert sum(unit.clips for unit in data.sources) == 5
+
+
+def test_a_list_of_clip_ids_is_taken_exactly(tmp_path: Path) -> None:
+    write_video(tmp_path, "0001", "1,0,4\n2,5,9\n")
+    write_video(tmp_path, "0002", "1,0,4\n")
+    (tmp_path / "test.csv").write_text("Id,Target\n0001_1,\n")
+    data = import_imigue(tmp_path, ids="test.csv")
+    assert [clip.clip_id for clip in data.all_clips()] == ["0001_1"]
+    assert [unit.name for unit in data.sources] == ["0001"]
+    for text, message in (
+        ("0001_1\n0001_1\n", "lists clip '0001_1' twice"),
+        ("0001_2\n", "lists clip '0001_2', but video '0001' has 2 clips"),
+        ("0009_0\n", "lists clip '0009_0', but video '0009' is not there"),
+        ("Id\n", "lists no clip id, wanted one a line"),
+    ):
+        (tmp_path / "test.csv").write_text(text)
+        with pytest.raises(DataError, match=message):
+            import_imigue(tmp_path, ids="test.csv")
 
 
 def test_text_in_an_xlsx_is_named(tmp_path: Path) -> None:
@@ -160,7 +186,7 @@ def test_subjects_and_folders(tmp_path: Path) -> None:
     write_video(tmp_path / "validation", "0002", "1,0,4\n")
     (tmp_path / "subjects.csv").write_text("video_id,subject_id\n0001,p7\n")
     data = import_imigue(tmp_path)
-    assert {clip.video_id: clip.subject_id for clip in data.clips} == {"0001": "p7", "0002": ""}
+    assert {clip.video_id: clip.subject_id for clip in data.all_clips()} == {"0001": "p7", "0002": ""}
     assert data.image_size == (720, 1280)
     assert data.class_names == CLASS_NAMES
     assert len(set(CLASS_NAMES)) == 32

@@ -87,10 +87,13 @@ def test_a_failed_import_leaves_nothing_and_keeps_what_was_there(work: Path, tmp
         import_data(name="synthetic", **{**wrong, "source": tmp_path / "none"})
     (tmp_path / "broken" / "0001").mkdir(parents=True)
     (tmp_path / "broken" / "0001" / "0001_label.csv").write_text("1,0,5\n")
+    broken = {**wrong, "source": tmp_path / "broken"}
+    with pytest.raises(DataError, match=r"0001_openpose\.xlsx: does not exist"):
+        import_data(name="synthetic", **broken)
     with pytest.raises(
         DataError, match="not one clip of 'synthetic' could be imported, the first reason: 0001"
     ):
-        import_data(name="synthetic", **{**wrong, "source": tmp_path / "broken"})
+        import_data(name="synthetic", keep_going=True, **broken)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "labels.csv"]
     assert labels.read_text() == "old"
 

@@ -58,3 +58,29 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, int]:
             raise DataError(f"{name}, line {number}: clip id '{clip_id}' stands twice")
         labels[clip_id] = label
     return labels
+
+
+def join_labels(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> int:
+    """Write one labels.csv from several without a common clip; return the number of clips.
+
+    Raises:
+        DataError: a clip that two files list, or a class that they name differently.
+    """
+    owner: dict[str, str] = {}
+    named: dict[str, str] = {}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for path in paths:
+        read_labels(path)  # refuses what is no labels.csv
+        with Path(path).open(encoding="utf-8-sig", newline="") as handle:
+            rows = [row for row in csv.reader(handle) if row][1:]
+        for clip_id, label, name in ([*row, ""][:3] for row in rows):
+            if clip_id in owner:
+                raise DataError(f"{path}: lists clip '{clip_id}', which {owner[clip_id]} lists too")
+            if name and named.setdefault(label, name) != name:
+                raise DataError(f"{path}: class {label} is '{name}', other files call it '{named[label]}'")
+            owner[clip_id] = str(path)
+            writer.writerow((clip_id, label, name))
+    publish_text(out, text.getvalue())
+    return len(owner)

@@ -52,6 +52,31 @@ COMMANDS = (
         ),
     ),
     CommandSpec(
+        path=("store", "merge"),
+        summary="Join stores without common clips, such as the shards of one run.",
+        factory="mg_data.cli.stores:merge",
+        params=(
+            Param(
+                name="paths",
+                type="path",
+                role="input",
+                positional=True,
+                multiple=True,
+                required=True,
+                help="stores of one kind",
+            ),
+            Param(
+                name="out",
+                type="path",
+                role="output",
+                flags=("-o",),
+                required=True,
+                help="store to write",
+            ),
+            Param(name="partial", type="bool", default=False, help="although shards of the run are missing"),
+        ),
+    ),
+    CommandSpec(
         path=("store", "export"),
         summary="Write a score, pseudo, split or feature store as npz or csv.",
         factory="mg_data.cli.stores:export",

@@ -1,4 +1,4 @@
-"""``mg store info|check|export``."""
+"""``mg store info|check|export|merge``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mg_data.contract.errors import StoreError, UsageError
 from mg_data.contract.runtime import Console, StageResult
 from mg_data.store.atomic import publish, publish_text
 from mg_data.store.check import check_store, describe_store
+from mg_data.store.merge import merge_stores
 from mg_data.store.readers import read_store
 
 _COLUMNS = ("values", "labels", "present", "names", "subject_ids", "confidence", "votes", "probs")
@@ -42,6 +43,17 @@ def check(*, console: Console, paths: list[Path]) -> StageResult:
     digests = {str(path): check_store(path) for path in paths}
     text = "\n".join(f"{path}: good, {digest}" for path, digest in digests.items())
     return StageResult(data={"digests": digests}, text=text)
+
+
+def merge(*, console: Console, paths: list[Path], out: Path, partial: bool = False) -> StageResult:
+    """Join stores without common clips, such as the shards of one run."""
+    digest = merge_stores(paths, out, partial=partial)
+    store = read_store(out)
+    store.close()
+    return StageResult(
+        data={"path": str(out), "clips": len(store), "digest": digest, "merged": len(paths)},
+        text=f"{out}: {len(store)} clips of {len(paths)} stores, {digest}",
+    )
 
 
 def export(*, console: Console, path: Path, out: Path) -> StageResult:

@@ -160,6 +160,17 @@ class DatasetImport:
     signals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dropped: list[Dropped] = field(default_factory=list)
 
+    def all_clips(self) -> Iterator[RawClip]:
+        """Read everything in this process, one unit after another (for scripts and tests).
+
+        ``dropped`` grows by what has to be left out; a unit that cannot be read at all raises DataError.
+        """
+        yield from self.clips
+        for source in self.sources:
+            clips, dropped = source.read()
+            self.dropped.extend(dropped)
+            yield from clips
+
 
 class FrameSource(Protocol):
     """Opens the frames of one clip, in order, as (H, W, 3) uint8 RGB or (H, W) uint16 arrays."""

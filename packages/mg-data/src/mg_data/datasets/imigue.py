@@ -7,16 +7,17 @@ keypoints of all frames, ``<vid>.mp4`` the frames. The folders lie in the source
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_data.contract import DataError, DatasetImport, Dropped, RawClip, UsageError
+from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
 from mg_data.datasets.imigue_files import (
     LABEL_CONVENTIONS,
-    LabelRow,
+    read_clip_ids,
     read_label_csv,
     read_light_hand,
     read_openpose_xlsx,
@@ -86,8 +87,61 @@ def _choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise UsageError(f"imigue: option {name} is '{value}', wanted one of: {', '.join(choices)}")
 
 
+def _read_video(
+    folder: Path, *, keypoints: str, labels: str, subject_id: str, wanted: frozenset[str] | None
+) -> tuple[list[RawClip], list[Dropped]]:
+    """Read all clips of one video; a unit of :func:`import_imigue`.
+
+    Raises:
+        DataError: the label csv or the keypoint file cannot be used.
+    """
+    video_id = folder.name
+    rows = read_label_csv(folder / f"{video_id}_label.csv", labels)
+    _, ending, read_keypoints = KEYPOINT_FILES[keypoints]
+    path = folder / f"{video_id}{ending}"
+    if not path.is_file():
+        raise DataError(f"{path}: does not exist (the keypoints of {len(rows)} clips)")
+    joints = read_keypoints(path)
+    clips: list[RawClip] = []
+    dropped: list[Dropped] = []
+    for row in rows:
+        clip_id = f"{video_id}_{row.row}"
+        if wanted is not None and clip_id not in wanted:
+            continue
+        if row.stop > len(joints):
+            why = f"frames {row.start}..{row.stop - 1}, but {path.name} has only {len(joints)} frames"
+            dropped.append(Dropped(what=clip_id, why=why))
+            continue
+        clips.append(
+            RawClip(
+                clip_id=clip_id,
+                subject_id=subject_id,
+                video_id=video_id,
+                start=row.start,
+                stop=row.stop,
+                joints=joints[row.start : row.stop, None].copy(),
+                label=row.label,
+            )
+        )
+    return clips, dropped
+
+
+def _match_ids(listed: Sequence[str], counts: dict[str, int], path: Path) -> None:
+    """Raise DataError unless every listed clip id is ``<vid>_<row>`` of a clip that is there."""
+    for clip_id in listed:
+        video_id, _, row = clip_id.rpartition("_")
+        if not (row.isdecimal() and int(row) < counts.get(video_id, 0)):
+            found = f"has {counts[video_id]} clips" if video_id in counts else "is not there"
+            raise DataError(f"{path}: lists clip '{clip_id}', but video '{video_id}' {found}")
+
+
 def import_imigue(
-    source: Path, *, keypoints: str = "openpose", labels: str = "raw", subjects: str = "subjects.csv"
+    source: Path,
+    *,
+    keypoints: str = "openpose",
+    labels: str = "raw",
+    subjects: str = "subjects.csv",
+    ids: str = "",
 ) -> DatasetImport:
     """Read a tree in the challenge's layouts; the keypoints of one video are in memory at a time.
 
@@ -100,10 +154,13 @@ def import_imigue(
             1..32.
         subjects: file in ``source`` with header ``video_id,subject_id``; without it, and for videos it
             does not list, the subject is unknown ("").
+        ids: file in ``source`` with one clip id a line (a csv's first column; a header ``Id`` is skipped):
+            only these clips are imported, and each must be there. For the challenge's list of test clips.
 
     Raises:
         UsageError: an option's value is unknown.
-        DataError: no video, a malformed label csv, a class outside the convention, a video twice.
+        DataError: no video, a video twice, a malformed label csv, a class outside the convention, a clip id
+            listed twice or without a clip.
     """
     require("imigue", "python_calamine", "av")
     source = Path(source)
@@ -114,53 +171,50 @@ def import_imigue(
         raise DataError(f"{source}: holds no video (wanted folders <vid> with <vid>_label.csv)")
     subject_file = source / subjects
     subject_of = read_subjects(subject_file) if subject_file.is_file() else {}
-    layout, ending, read_keypoints = KEYPOINT_FILES[keypoints]
-    dropped: list[Dropped] = []
-    rows_of: dict[str, list[LabelRow]] = {}
-    for video_id, folder in folders.items():
-        rows_of[video_id] = read_label_csv(folder / f"{video_id}_label.csv", labels)
-        if not rows_of[video_id]:
-            dropped.append(
-                Dropped(what=video_id, why=f"{video_id}_label.csv is empty: the video has no clips")
-            )
-
-    def clips() -> Iterator[RawClip]:
-        for video_id, rows in rows_of.items():
-            path = folders[video_id] / f"{video_id}{ending}"
-            if not rows:
-                continue
-            try:
-                if not path.is_file():
-                    raise DataError(f"{path}: does not exist")
-                joints = read_keypoints(path)
-            except DataError as error:
-                dropped.append(Dropped(what=video_id, why=f"{len(rows)} clip(s) left out: {error}"))
-                continue
-            for row in rows:
-                clip_id = f"{video_id}_{row.row}"
-                if row.stop > len(joints):
-                    why = f"frames {row.start}..{row.stop - 1}, but {path.name} has only {len(joints)} frames"
-                    dropped.append(Dropped(what=clip_id, why=why))
-                    continue
-                yield RawClip(
-                    clip_id=clip_id,
-                    subject_id=subject_of.get(video_id, ""),
-                    video_id=video_id,
-                    start=row.start,
-                    stop=row.stop,
-                    joints=joints[row.start : row.stop, None].copy(),
-                    label=row.label,
-                )
-
+    layout, ending, _ = KEYPOINT_FILES[keypoints]
+    # All label files are read before any keypoint: a wrong convention must not spoil only the videos that
+    # happen to hold a class outside it.
+    counts = {
+        video_id: len(read_label_csv(folder / f"{video_id}_label.csv", labels))
+        for video_id, folder in folders.items()
+    }
+    wanted: frozenset[str] | None = None
+    if ids:
+        listed = read_clip_ids(source / ids)
+        _match_ids(listed, counts, source / ids)
+        wanted = frozenset(listed)
+        counts = {
+            video_id: sum(f"{video_id}_{row}" in wanted for row in range(count))
+            for video_id, count in counts.items()
+        }
     return DatasetImport(
         class_names=CLASS_NAMES,
         vocabulary="imigue-32",
         layout=layout,
         columns=("x", "y", "confidence"),
         image_size=_image_size(folders),
-        clips=clips(),
-        total=sum(len(rows) for rows in rows_of.values()),
-        dropped=dropped,
+        sources=[
+            ClipSource(
+                name=video_id,
+                read=partial(
+                    _read_video,
+                    folder,
+                    keypoints=keypoints,
+                    labels=labels,
+                    subject_id=subject_of.get(video_id, ""),
+                    wanted=wanted,
+                ),
+                clips=counts[video_id],
+                files=(folder / f"{video_id}_label.csv", folder / f"{video_id}{ending}"),
+            )
+            for video_id, folder in folders.items()
+            if counts[video_id]
+        ],
+        dropped=[
+            Dropped(what=video_id, why=f"{video_id}_label.csv is empty: the video has no clips")
+            for video_id, count in counts.items()
+            if not count and wanted is None
+        ],
     )
 
 

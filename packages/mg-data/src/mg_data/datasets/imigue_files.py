@@ -196,3 +196,26 @@ def read_subjects(path: Path) -> dict[str, str]:
                 raise DataError(f"{path}: line {number} lists video '{fields[0]}' again")
             subjects[fields[0]] = fields[1]
     return subjects
+
+
+def read_clip_ids(path: Path) -> list[str]:
+    """Read clip ids: the first column of each line; a first line ``Id`` or ``clip_id`` is a header.
+
+    Raises:
+        DataError: unreadable, empty, or an id listed twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            ids = [fields[0].strip() for fields in csv.reader(file) if fields and fields[0].strip()]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a list of clip ids: {error}") from error
+    if ids and ids[0].lower() in ("id", "clip_id"):
+        ids = ids[1:]
+    if not ids:
+        raise DataError(f"{path}: lists no clip id, wanted one a line")
+    seen: set[str] = set()
+    for clip_id in ids:
+        if clip_id in seen:
+            raise DataError(f"{path}: lists clip '{clip_id}' twice")
+        seen.add(clip_id)
+    return ids

@@ -11,7 +11,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         factory="mg_data.datasets.imigue:import_imigue",
         frames="mg_data.datasets.imigue:open_frames",
         streams=("rgb",),
-        options={"keypoints": "openpose", "labels": "raw", "subjects": "subjects.csv"},
+        options={"keypoints": "openpose", "labels": "raw", "subjects": "subjects.csv", "ids": ""},
     ),
     DatasetSpec(
         name="synthetic",
@@ -19,7 +19,7 @@ DATASETS: tuple[DatasetSpec, ...] = (
         factory="mg_data.datasets.imigue:import_imigue",
         frames="mg_data.datasets.imigue:open_frames",
         streams=("rgb",),
-        options={"keypoints": "openpose", "labels": "raw", "subjects": "subjects.csv"},
+        options={"keypoints": "openpose", "labels": "raw", "subjects": "subjects.csv", "ids": ""},
     ),
     DatasetSpec(
         name="utd-mhad",

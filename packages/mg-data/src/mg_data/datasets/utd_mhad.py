@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_data.contract import DataError, DatasetImport, Dropped, RawClip, UsageError
+from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
 from mg_data.prepare.extras import require
 
 CLASS_NAMES = (
@@ -54,21 +55,17 @@ INERTIAL_RATE_HZ = 50.0
 _NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)_skeleton\.mat")
 
 
-class _BadFile(Exception):
-    """A file whose clip is left out; the text is the reason."""
-
-
 def _load(path: Path, key: str) -> NDArray[Any]:
-    """Return one array of a MATLAB file, or raise _BadFile saying why not."""
+    """Return one array of a MATLAB file, or raise DataError saying why not."""
     from scipy.io import loadmat
 
     try:
         content = loadmat(path, variable_names=[key])
     except Exception as error:  # scipy raises a different type for each kind of damage
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _BadFile(f"{path.name} is no readable MATLAB file: {first}") from error
+        raise DataError(f"{path}: is no readable MATLAB file: {first}") from error
     if key not in content:
-        raise _BadFile(f"{path.name} holds no array '{key}'")
+        raise DataError(f"{path}: holds no array '{key}'")
     return np.asarray(content[key])
 
 
@@ -76,9 +73,9 @@ def _read_skeleton(path: Path) -> NDArray[np.float32]:
     """Return joints (T, 1, 20, 3) in metres."""
     skeleton = _load(path, "d_skel")
     if skeleton.ndim != 3 or skeleton.shape[:2] != (20, 3) or skeleton.shape[2] == 0:
-        raise _BadFile(f"{path.name} has shape {skeleton.shape}, wanted (20, 3, T)")
+        raise DataError(f"{path}: has shape {skeleton.shape}, wanted (20, 3, T)")
     if not np.isfinite(skeleton).all():
-        raise _BadFile(f"{path.name} holds values that are not finite")
+        raise DataError(f"{path}: holds values that are not finite")
     return np.ascontiguousarray(skeleton.transpose(2, 0, 1)[:, None], dtype=np.float32)
 
 
@@ -86,12 +83,35 @@ def _read_inertial(path: Path) -> NDArray[np.float32]:
     """Return (N, 6): acceleration x, y, z in g and rotation x, y, z in deg/s."""
     signal = _load(path, "d_iner")
     if signal.ndim != 2 or signal.shape[1] != 6 or not np.isfinite(signal).all():
-        raise _BadFile(f"{path.name} has shape {signal.shape} or values that are not finite, wanted (N, 6)")
+        raise DataError(f"{path}: has shape {signal.shape} or values that are not finite, wanted (N, 6)")
     return np.ascontiguousarray(signal, dtype=np.float32)
 
 
+def _read_recording(
+    path: Path, signal_path: Path | None, *, action: int, subject: int
+) -> tuple[list[RawClip], list[Dropped]]:
+    """Read one recording; a unit of :func:`import_utd_mhad`."""
+    clip_id = path.name.removesuffix("_skeleton.mat")
+    joints = _read_skeleton(path)
+    signals: dict[str, NDArray[np.float32]] = {}
+    if signal_path is not None:
+        exists = signal_path.is_file()
+        signals["inertial"] = _read_inertial(signal_path) if exists else np.empty((0, 6), np.float32)
+    clip = RawClip(
+        clip_id=clip_id,
+        subject_id=f"s{subject}",
+        video_id=clip_id,
+        start=0,
+        stop=len(joints),
+        joints=joints,
+        label=action - 1,
+        signals=signals,
+    )
+    return [clip], []
+
+
 def import_utd_mhad(source: Path, *, inertial: bool = True) -> DatasetImport:
-    """Read UTD-MHAD; clips come one at a time, in the order action, subject, trial.
+    """Read UTD-MHAD; recordings come in the order action, subject, trial.
 
     A clip is one recording: id ``a1_s1_t1`` (also its video), subject ``s1``, label = action - 1.
 
@@ -125,31 +145,8 @@ def import_utd_mhad(source: Path, *, inertial: bool = True) -> DatasetImport:
     signals_folder = Path(source) / "Inertial"
     with_inertial = inertial and signals_folder.is_dir()
 
-    def clips() -> Iterator[RawClip]:
-        for action, subject, trial, path in sorted(found):
-            clip_id = f"a{action}_s{subject}_t{trial}"
-            signals: dict[str, NDArray[np.float32]] = {}
-            try:
-                joints = _read_skeleton(path)
-                if with_inertial:
-                    signal_path = signals_folder / f"{clip_id}_inertial.mat"
-                    exists = signal_path.is_file()
-                    signals["inertial"] = (
-                        _read_inertial(signal_path) if exists else np.empty((0, 6), np.float32)
-                    )
-            except _BadFile as error:
-                dropped.append(Dropped(what=clip_id, why=str(error)))
-                continue
-            yield RawClip(
-                clip_id=clip_id,
-                subject_id=f"s{subject}",
-                video_id=clip_id,
-                start=0,
-                stop=len(joints),
-                joints=joints,
-                label=action - 1,
-                signals=signals,
-            )
+    def signal_of(path: Path) -> Path:
+        return signals_folder / path.name.replace("_skeleton", "_inertial")
 
     attributes = {"rate_hz": INERTIAL_RATE_HZ, "units": "g, deg/s", "channels": 6}
     return DatasetImport(
@@ -160,8 +157,20 @@ def import_utd_mhad(source: Path, *, inertial: bool = True) -> DatasetImport:
         image_size=IMAGE_SIZE,
         camera=CAMERA,
         signals={"inertial": attributes} if with_inertial else {},
-        clips=clips(),
-        total=len(found),
+        sources=[
+            ClipSource(
+                name=path.name.removesuffix("_skeleton.mat"),
+                read=partial(
+                    _read_recording,
+                    path,
+                    signal_of(path) if with_inertial else None,
+                    action=action,
+                    subject=subject,
+                ),
+                files=(path, signal_of(path)) if with_inertial else (path,),
+            )
+            for action, subject, _, path in sorted(found)
+        ],
         dropped=dropped,
     )
 
@@ -181,10 +190,7 @@ class DepthFrames:
         path = self.root / "Depth" / f"{video_id}_depth.mat"
         if not path.is_file():
             raise DataError(f"{path}: does not exist (the depth map of recording '{video_id}')")
-        try:
-            depth = _load(path, "d_depth")
-        except _BadFile as error:
-            raise DataError(f"{path}: {error}") from error
+        depth = _load(path, "d_depth")
         if depth.ndim != 3 or depth.dtype != np.uint16:
             raise DataError(f"{path}: holds {depth.dtype} {depth.shape}, wanted uint16 (H, W, T)")
         if not 0 <= start <= stop <= depth.shape[2]:

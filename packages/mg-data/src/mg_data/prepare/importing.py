@@ -1,19 +1,37 @@
-"""``mg data import``: any registered importer -> a clips store, and labels.csv beside it."""
+"""``mg data import``: any registered importer -> a clips store, and labels.csv beside it.
+
+``mg data merge-labels`` joins the labels of its shards.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mg_data.contract import Console, DataError, DatasetImport, DatasetSpec, StageResult, UsageError
-from mg_data.labels import write_labels
+from mg_data.contract import (
+    ClipSource,
+    Console,
+    DataError,
+    DatasetImport,
+    DatasetSpec,
+    Dropped,
+    RawClip,
+    StageResult,
+    StoreError,
+    UsageError,
+)
+from mg_data.labels import join_labels, write_labels
 from mg_data.plugins import registry, resolve
-from mg_data.store import ClipsWriter, Provenance, publish
+from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint
+from mg_data.store import ClipsWriter, Provenance, publish, read_clips
 
 _SHOWN = 20
+_COMMAND = "mg data import"
+UnitResult = tuple[list[RawClip], list[Dropped]]
 
 
 def _open(spec: DatasetSpec, source: Path, options: Mapping[str, Any]) -> DatasetImport:
@@ -30,6 +48,132 @@ def _open(spec: DatasetSpec, source: Path, options: Mapping[str, Any]) -> Datase
     return result
 
 
+def _read(unit: ClipSource) -> UnitResult:
+    return unit.read()
+
+
+def _writer(path: Path, name: str, data: DatasetImport, provenance: Provenance) -> ClipsWriter:
+    return ClipsWriter(
+        path,
+        dataset=name,
+        class_names=data.class_names,
+        vocabulary=data.vocabulary,
+        layout=data.layout,
+        columns=data.columns,
+        image_size=data.image_size,
+        camera=data.camera,
+        signals=data.signals,
+        provenance=provenance,
+    )
+
+
+def _add(writer: ClipsWriter, clip: RawClip) -> None:
+    writer.add(
+        clip_id=clip.clip_id,
+        subject_id=clip.subject_id,
+        video_id=clip.video_id,
+        start=clip.start,
+        stop=clip.stop,
+        joints=clip.joints,
+        signals=clip.signals,
+    )
+
+
+def _parts(out: Path, name: str, data: DatasetImport) -> Parts[UnitResult]:
+    """Keep the units of a resumable run as small clips stores; their labels stand in the provenance."""
+
+    def save(result: UnitResult, path: Path) -> None:
+        clips, dropped = result
+        if not clips:
+            return
+        config = {
+            "labels": [clip.label for clip in clips],
+            "dropped": [[item.what, item.why] for item in dropped],
+        }
+        with _writer(path, name, data, Provenance(_COMMAND, config, {})) as writer:
+            for clip in clips:
+                _add(writer, clip)
+
+    def load(path: Path) -> UnitResult:
+        store = read_clips(path)
+        config = store.provenance.config
+        clips = [
+            RawClip(
+                clip_id=str(store.clip_ids[row]),
+                subject_id=str(store.subject_ids[row]),
+                video_id=str(store.video_ids[row]),
+                start=int(store.start[row]),
+                stop=int(store.stop[row]),
+                joints=store.joints(row) if store.layout else None,
+                label=int(label),
+                signals={signal: store.signal(signal, row) for signal in store.signal_names},
+            )
+            for row, label in enumerate(config["labels"])
+        ]
+        store.close()
+        return clips, [Dropped(what=what, why=why) for what, why in config["dropped"]]
+
+    return Parts.beside(out, save, load)
+
+
+@dataclass
+class _Tally:
+    """What was written, for labels.csv and the report."""
+
+    clip_ids: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    subjects: set[str] = field(default_factory=set)
+    videos: set[str] = field(default_factory=set)
+    frames: int = 0
+
+    def add(self, clip: RawClip) -> None:
+        self.clip_ids.append(clip.clip_id)
+        self.labels.append(clip.label)
+        self.subjects.add(clip.subject_id)
+        self.videos.add(clip.video_id)
+        self.frames += clip.stop - clip.start
+
+
+def _is_complete(out: Path, labels: Path, wanted: Provenance) -> bool:
+    """Return whether an earlier run with the same options, on the same files, wrote both outputs."""
+    if not (out.is_file() and labels.is_file() and wanted.inputs):
+        return False
+    try:
+        store = read_clips(out)
+    except StoreError:
+        return False
+    store.close()
+    return store.provenance.same_work(Provenance.from_json(wanted.to_json()))
+
+
+def _clips(
+    data: DatasetImport, units: Sequence[ClipSource], work: Work[ClipSource, UnitResult]
+) -> Iterator[tuple[RawClip | None, int]]:
+    """Yield (clip, steps of the progress bar); None for steps that gave no clip.
+
+    Raises:
+        DataError: a clip that had to be left out, unless ``work.keep_going``.
+    """
+
+    def settle(dropped: list[Dropped]) -> None:
+        if dropped and not work.keep_going:
+            raise DataError(f"{dropped[0].what}: {dropped[0].why} (leave such clips out with --keep-going)")
+
+    if units:
+        for unit, (clips, dropped) in work(units):
+            settle(dropped)
+            work.dropped.extend(dropped)
+            for clip in clips:
+                yield clip, 1
+            yield None, max(0, unit.clips - len(clips))
+        return
+    known = len(data.dropped)
+    for clip in data.clips:
+        settle(data.dropped[known:])
+        yield clip, 1
+    settle(data.dropped[known:])
+
+
 def import_data(
     *,
     name: str,
@@ -37,87 +181,110 @@ def import_data(
     out: Path,
     labels: Path,
     options: Mapping[str, Any] | None = None,
+    workers: int = 1,
+    shard: str = "",
+    keep_going: bool = False,
+    resume: bool = False,
     console: Console,
 ) -> StageResult:
     """Write ``out`` (clips store) and ``labels`` (csv); either both appear or none does.
 
     Args:
         name: a registered data set. source: its raw tree. options: options of its importer.
+        workers: processes that read recordings; the store's digest does not depend on it.
+        shard: ``i/n`` reads only the recordings of this part (by the hash of their name).
+        keep_going: leave out what cannot be read, and report it, instead of stopping there.
+        resume: keep each finished recording in ``<out>.parts`` until all are, and start from what is there.
 
     Raises:
         PluginError: no such data set. UsageError: an option it does not have.
-        DataError: the tree cannot be used, or not one clip of it. StoreError: writing failed.
+        DataError: the tree cannot be used, or a clip of it, or not one clip. StoreError: writing failed.
     """
     spec: DatasetSpec = registry().get("datasets", name)
-    chosen = dict(options or {})
-    data = _open(spec, source, chosen)
-    clip_ids: list[str] = []
-    truth: list[int] = []
-    subjects: set[str] = set()
-    videos: set[str] = set()
-    frames = 0
+    part = Shard.parse(shard)
+    chosen = {**spec.options, **(options or {})}
+    data = _open(spec, source, dict(options or {}))
+    units = [unit for unit in data.sources if part.holds(unit.name)]
+    if part.count > 1 and not data.sources:
+        raise UsageError(f"data set '{name}' is read in one piece: --shard is not for it")
+    if data.sources and not units:
+        text = f"shard {part} holds none of the {len(data.sources)} recordings: nothing is written"
+        return StageResult(data={"clips": 0, "shard": str(part)}, text=text)
+    config = {"name": name, "options": chosen, **part.facts(len(units), len(data.sources))}
+    files = [path for unit in units for path in unit.files]
+    provenance = Provenance(_COMMAND, config, {"files": fingerprint(config, files)} if files else {})
+    if resume and _is_complete(out, labels, provenance):
+        return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
+    work: Work[ClipSource, UnitResult] = Work(
+        _read,
+        lambda unit: unit.name,
+        workers=workers,
+        keep_going=keep_going,
+        parts=_parts(out, name, data) if resume else None,
+        key_of=lambda unit: fingerprint([config, unit.name], unit.files),
+    )
+    tally = _Tally()
+    total = sum(unit.clips for unit in units) if data.sources else data.total
     # The labels' temporary file is written while the store is still unpublished, so that an error in either
     # leaves neither behind; what remains after both are complete is two renames.
-    with publish(labels) as labels_file:
-        writer = ClipsWriter(
-            out,
-            dataset=name,
-            class_names=data.class_names,
-            vocabulary=data.vocabulary,
-            layout=data.layout,
-            columns=data.columns,
-            image_size=data.image_size,
-            camera=data.camera,
-            signals=data.signals,
-            provenance=Provenance(
-                "mg data import", {"name": name, "options": {**spec.options, **chosen}}, {}
-            ),
-        )
-        with writer, console.progress(f"import {name}", data.total) as bar:
-            for clip in data.clips:
-                writer.add(
-                    clip_id=clip.clip_id,
-                    subject_id=clip.subject_id,
-                    video_id=clip.video_id,
-                    start=clip.start,
-                    stop=clip.stop,
-                    joints=clip.joints,
-                    signals=clip.signals,
-                )
-                clip_ids.append(clip.clip_id)
-                truth.append(clip.label)
-                subjects.add(clip.subject_id)
-                videos.add(clip.video_id)
-                frames += clip.stop - clip.start
-                bar.advance()
-            if not clip_ids:
-                why = (
-                    f", the first reason: {data.dropped[0].what}: {data.dropped[0].why}"
-                    if data.dropped
-                    else ""
-                )
-                raise DataError(f"{source}: not one clip of '{name}' could be imported{why}")
-            write_labels(labels_file, clip_ids, truth, data.class_names)
-    for item in data.dropped[:_SHOWN]:
+    with (
+        publish(labels) as labels_file,
+        _writer(out, name, data, provenance) as writer,
+        console.progress(f"import {name}", total) as bar,
+    ):
+        for clip, steps in _clips(data, units, work):
+            if clip is not None:
+                _add(writer, clip)
+                tally.add(clip)
+            bar.advance(steps)
+        dropped = [*data.dropped, *work.dropped]
+        if not tally.clip_ids:
+            why = f", the first reason: {dropped[0].what}: {dropped[0].why}" if dropped else ""
+            raise DataError(f"{source}: not one clip of '{name}' could be imported{why}")
+        write_labels(labels_file, tally.clip_ids, tally.labels, data.class_names)
+    if work.parts is not None:
+        work.parts.remove()
+    _warn(dropped, console)
+    return _result(out, labels, tally, writer.digest, dropped, work.resumed)
+
+
+def _warn(dropped: list[Dropped], console: Console) -> None:
+    for item in dropped[:_SHOWN]:
         console.warn(f"left out {item.what}: {item.why}")
-    if len(data.dropped) > _SHOWN:
-        console.warn(f"left out {len(data.dropped) - _SHOWN} more (all are listed with --json)")
-    counts = Counter(truth)
-    known_subjects = len(subjects - {""})
+    if len(dropped) > _SHOWN:
+        console.warn(f"left out {len(dropped) - _SHOWN} more (all are listed with --json)")
+
+
+def _result(
+    out: Path, labels: Path, tally: _Tally, digest: str, dropped: list[Dropped], resumed: int
+) -> StageResult:
+    counts = Counter(tally.labels)
+    subjects = len(tally.subjects - {""})
     text = (
-        f"{out}: {len(clip_ids)} clips of {known_subjects} known subjects in {len(videos)} videos, "
-        f"{frames} frames\n"
-        f"{labels}: {len(truth) - counts.get(-1, 0)} labels of {len(set(truth) - {-1})} classes"
+        f"{out}: {len(tally.clip_ids)} clips of {subjects} known subjects in {len(tally.videos)} videos, "
+        f"{tally.frames} frames\n"
+        f"{labels}: {len(tally.labels) - counts.get(-1, 0)} labels of {len(set(tally.labels) - {-1})} classes"
     )
     return StageResult(
         data={
-            "clips": len(clip_ids),
-            "subjects": known_subjects,
-            "videos": len(videos),
-            "frames": frames,
+            "clips": len(tally.clip_ids),
+            "subjects": subjects,
+            "videos": len(tally.videos),
+            "frames": tally.frames,
             "unlabelled": counts.get(-1, 0),
-            "digest": writer.digest,
-            "dropped": [{"what": item.what, "why": item.why} for item in data.dropped],
+            "digest": digest,
+            "dropped": [{"what": item.what, "why": item.why} for item in dropped],
+            "resumed": resumed,
         },
         text=text,
     )
+
+
+def merge_labels(*, paths: list[Path], out: Path, console: Console) -> StageResult:
+    """Join the labels.csv files of shards.
+
+    Raises:
+        DataError: a file that is no labels.csv, or a clip in two of them.
+    """
+    count = join_labels(paths, out)
+    return StageResult(data={"clips": count}, text=f"{out}: {count} clips of {len(paths)} files")

@@ -54,6 +54,14 @@ class Shard:
         key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
         return key % self.count == self.index - 1
 
+    def facts(self, units: int, of: int) -> dict[str, Any]:
+        """Return the entry ``shard`` of a store's configuration, by which ``mg store merge`` checks shards.
+
+        Args:
+            units: recordings of this part. of: recordings of all parts.
+        """
+        return {"shard": {"part": str(self), "units": units, "of": of}} if self.count > 1 else {}
+
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
 

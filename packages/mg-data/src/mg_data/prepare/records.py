@@ -8,6 +8,22 @@ _CLIPS = Param(
     name="clips", type="path", role="input", positional=True, required=True, help="clips store (clips.h5)"
 )
 
+# Options of every command that walks over recordings (mg_data.prepare.parallel).
+_BULK = (
+    Param(name="workers", type="int", default=1, in_key=False, help="processes"),
+    Param(name="shard", default="", help="i/n: only the i-th of n parts of the recordings"),
+    Param(
+        name="keep_going", type="bool", default=False, help="leave out recordings that fail, and report them"
+    ),
+    Param(
+        name="resume",
+        type="bool",
+        default=False,
+        in_key=False,
+        help="keep finished recordings in OUT.parts until all are, and start from those",
+    ),
+)
+
 STAGES: tuple[StageSpec, ...] = (
     StageSpec(
         name="synth",
@@ -61,6 +77,7 @@ STAGES: tuple[StageSpec, ...] = (
                 flags=("--option",),
                 help="options of the importer: key=value or JSON",
             ),
+            *_BULK,
         ),
     ),
     StageSpec(
@@ -136,6 +153,30 @@ STAGES: tuple[StageSpec, ...] = (
 )
 
 COMMANDS: tuple[CommandSpec, ...] = (
+    CommandSpec(
+        path=("data", "merge-labels"),
+        summary="Join the labels.csv files of the shards of an import.",
+        factory="mg_data.prepare.importing:merge_labels",
+        params=(
+            Param(
+                name="paths",
+                type="path",
+                role="input",
+                positional=True,
+                multiple=True,
+                required=True,
+                help="labels.csv files without a common clip",
+            ),
+            Param(
+                name="out",
+                type="path",
+                role="output",
+                flags=("-o",),
+                required=True,
+                help="labels.csv to write",
+            ),
+        ),
+    ),
     CommandSpec(
         path=("data", "stats"),
         summary="Count clips, frames, subjects and classes; draw the long tail.",

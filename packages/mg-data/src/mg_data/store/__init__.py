@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mg_data.store.check import check_store
     from mg_data.store.clips import ClipsStore, ClipsWriter, read_clips
     from mg_data.store.features import FeaturesStore, read_features, write_features
+    from mg_data.store.merge import merge_stores
     from mg_data.store.provenance import Provenance
     from mg_data.store.pseudo import PseudoStore, read_pseudo, write_pseudo
     from mg_data.store.readers import read_store
@@ -34,6 +35,7 @@ _HOMES = {
     "check": ("check_store",),
     "clips": ("ClipsStore", "ClipsWriter", "read_clips"),
     "features": ("FeaturesStore", "read_features", "write_features"),
+    "merge": ("merge_stores",),
     "provenance": ("Provenance",),
     "pseudo": ("PseudoStore", "read_pseudo", "write_pseudo"),
     "readers": ("read_store",),
@@ -60,6 +62,7 @@ __all__ = [
     "Taint",
     "check_store",
     "clip_keys",
+    "merge_stores",
     "publish",
     "publish_json",
     "publish_text",

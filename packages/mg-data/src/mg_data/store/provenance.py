@@ -39,6 +39,10 @@ class Provenance:
     inputs: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    def same_work(self, other: Provenance) -> bool:
+        """Return whether both name one command with one configuration and one set of inputs."""
+        return (self.command, self.config, self.inputs) == (other.command, other.config, other.inputs)
+
     def to_json(self) -> str:
         """Return the text of ``/provenance/json``."""
         return json.dumps(

@@ -1,0 +1,184 @@
+"""Importing in processes, in shards, after a kill, and past damage."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mg_data.cli.console import TerminalConsole
+from mg_data.contract import DataError, StoreError, UsageError
+from mg_data.labels import join_labels, read_labels
+from mg_data.prepare.importing import import_data
+from mg_data.prepare.parallel import Shard
+from mg_data.prepare.synth import synth
+from mg_data.store import check_store, merge_stores, read_clips
+
+pytest.importorskip("av")
+QUIET = TerminalConsole(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight videos of four people with twenty clips."""
+    root = tmp_path_factory.mktemp("importing") / "corpus"
+    synth(out=root, clips=20, subjects=4, videos_per_subject=2, size="96x128", seed=5, console=QUIET)
+    return root
+
+
+def run(corpus: Path, out: Path, **options: Any) -> dict[str, Any]:
+    labels = out.with_suffix(".csv")
+    result = import_data(name="synthetic", source=corpus, out=out, labels=labels, console=QUIET, **options)
+    return dict(result.data)
+
+
+def test_a_shard_is_part_i_of_n() -> None:
+    names = [f"video {number}" for number in range(200)]
+    shards = [Shard.parse(f"{index}/3") for index in (1, 2, 3)]
+    owners = [[shard.holds(name) for shard in shards].count(True) for name in names]
+    assert set(owners) == {1}
+    assert all(40 < sum(map(shard.holds, names)) < 95 for shard in shards)
+    assert Shard.parse("") == Shard(1, 1)
+    for text in ("0/3", "4/3", "2", "a/b", "-1/2", "1/0"):
+        with pytest.raises(UsageError, match="wanted i/n with 1 <= i <= n"):
+            Shard.parse(text)
+
+
+def test_processes_and_shards_give_the_digest_of_one_process(corpus: Path, tmp_path: Path) -> None:
+    whole = run(corpus, tmp_path / "whole.h5")
+    assert run(corpus, tmp_path / "two.h5", workers=2)["digest"] == whole["digest"]
+    shards = []
+    for index in range(1, 4):
+        run(corpus, tmp_path / f"part{index}.h5", shard=f"{index}/3")
+        shards.append(tmp_path / f"part{index}.h5")
+    assert sum(len(read_clips(path)) for path in shards) == whole["clips"]
+    for order in (shards, shards[::-1]):
+        assert merge_stores(order, tmp_path / "merged.h5") == whole["digest"]
+    assert check_store(tmp_path / "merged.h5") == whole["digest"]
+    merged = read_clips(tmp_path / "merged.h5")
+    assert merged.provenance.command == "mg data import"
+    assert set(merged.provenance.inputs) == {str(path) for path in shards}
+    join_labels([path.with_suffix(".csv") for path in shards], tmp_path / "labels.csv")
+    assert read_labels(tmp_path / "labels.csv") == read_labels(tmp_path / "whole.csv")
+
+
+def test_shards_that_do_not_make_a_whole_are_refused(corpus: Path, tmp_path: Path) -> None:
+    for index in (1, 2, 3):
+        run(corpus, tmp_path / f"{index}.h5", shard=f"{index}/3")
+    run(corpus, tmp_path / "other.h5", shard="1/2")
+    run(corpus, tmp_path / "light.h5", shard="3/3", options={"keypoints": "light_hand"})
+    one, two = tmp_path / "1.h5", tmp_path / "2.h5"
+    out = tmp_path / "out.h5"
+    with pytest.raises(StoreError, match=r"recordings; not given: 3/3 .*--partial"):
+        merge_stores([one, two], out)
+    with pytest.raises(StoreError, match="is shard 1/3, and so is"):
+        merge_stores([one, two, one], out)
+    with pytest.raises(StoreError, match="is a shard of another run"):
+        merge_stores([one, tmp_path / "other.h5"], out)
+    with pytest.raises(StoreError, match=r"is a shard of another run .* options"):
+        merge_stores([one, two, tmp_path / "light.h5"], out)
+    assert not out.exists()
+    merge_stores([one, two], out, partial=True)
+    assert len(read_clips(out)) == len(read_clips(one)) + len(read_clips(two))
+    whole = tmp_path / "whole.h5"
+    run(corpus, whole)
+    with pytest.raises(StoreError, match=r"holds clip '.*', which .*1\.h5 holds too"):
+        merge_stores([one, whole], tmp_path / "twice.h5")
+    with pytest.raises(DataError, match=r"lists clip '.*', which .* lists too"):
+        join_labels([one.with_suffix(".csv"), whole.with_suffix(".csv")], tmp_path / "twice.csv")
+
+
+def test_a_shard_without_recordings_writes_nothing(corpus: Path, tmp_path: Path) -> None:
+    results = [run(corpus, tmp_path / f"{index}.h5", shard=f"{index}/40") for index in range(1, 41)]
+    assert [result["clips"] == 0 for result in results].count(True) >= 32
+    paths = sorted(tmp_path.glob("*.h5"))
+    assert len(paths) == sum(result["clips"] > 0 for result in results)
+    assert merge_stores(paths, tmp_path / "all.h5") == run(corpus, tmp_path / "whole.h5")["digest"]
+
+
+def test_damage_stops_the_import_by_name_or_is_left_out(corpus: Path, tmp_path: Path) -> None:
+    import shutil
+
+    broken = tmp_path / "corpus"
+    shutil.copytree(corpus, broken)
+    victim = sorted(broken.glob("0*"))[3]
+    workbook = victim / f"{victim.name}_openpose.xlsx"
+    workbook.write_bytes(workbook.read_bytes()[:2000])
+    lost = len((victim / f"{victim.name}_label.csv").read_text().splitlines())
+    for workers in (1, 2):
+        with pytest.raises(DataError, match=f"{victim.name}_openpose.xlsx: is no readable xlsx file"):
+            run(broken, tmp_path / "out.h5", workers=workers)
+        assert not list(tmp_path.glob("*out*"))
+        result = run(broken, tmp_path / f"{workers}.h5", workers=workers, keep_going=True)
+        assert result["clips"] == 20 - lost
+        assert [item["what"] for item in result["dropped"]] == [victim.name]
+
+
+def test_an_import_killed_half_way_resumes_to_the_same_digest(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    words = [sys.executable, "-m", "mg_data", "data", "import", "synthetic", str(corpus), "-o", str(out)]
+    words += ["--labels", str(out.with_suffix(".csv")), "--resume"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    parts = tmp_path / "out.h5.parts"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if len(list(parts.glob("[0-9a-f]*.h5"))) >= 3:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "it was over before it could be killed"
+    assert not out.exists()
+    kept = len(list(parts.glob("[0-9a-f]*.h5")))
+    result = run(corpus, out, resume=True)
+    assert result["resumed"] == kept >= 3
+    assert not parts.exists()
+    assert result["digest"] == run(corpus, tmp_path / "whole.h5")["digest"]
+    assert run(corpus, out, resume=True) == {"complete": True}
+
+
+def test_a_changed_file_is_read_again(corpus: Path, tmp_path: Path) -> None:
+    import shutil
+
+    tree, out = tmp_path / "corpus", tmp_path / "out.h5"
+    shutil.copytree(corpus, tree)
+    first = run(tree, out, resume=True)
+    label_file = next(iter(sorted(tree.glob("0*/*_label.csv"))))
+    lines = label_file.read_text().splitlines()
+    label_file.write_text("\n".join(lines[1:]) + "\n")
+    assert run(tree, out, resume=True)["clips"] == first["clips"] - 1
+    provenance = read_clips(out).provenance
+    assert json.loads(json.dumps(dict(provenance.config)))["options"]["labels"] == "raw"
+
+
+@pytest.mark.slow
+def test_ten_times_the_clips_need_no_more_memory(tmp_path: Path) -> None:
+    """Peak memory of the whole process, measured by the operating system."""
+    peaks = {}
+    for videos in (6, 60):
+        corpus = tmp_path / f"{videos}"
+        synth(
+            out=corpus, clips=videos * 8, subjects=videos, videos_per_subject=1, size="64x64", console=QUIET
+        )
+        code = (
+            "import resource, sys; from mg_data.cli.main import main\n"
+            "try: main()\n"
+            "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        words = ["data", "import", "synthetic", str(corpus), "-o", str(tmp_path / "clips.h5")]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words, "--labels", str(tmp_path / "labels.csv")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert f"{videos * 8} clips" in done.stdout
+        peaks[videos] = int(done.stdout.split()[-1])
+    assert peaks[60] <= 1.2 * peaks[6], peaks
