@@ -17,6 +17,19 @@ OPENPOSE_POINTS = 137
 LIGHT_HAND_POINTS = 35
 
 
+# More frames than any recording has (a year at 68 frames a second); numbers beyond are damage.
+_MAX_FRAMES = 1 << 31
+
+
+def _csv_rows(path: Path) -> list[list[str]]:
+    """Return the fields of all lines, or a DataError for what is no text."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as csv: {error}") from error
+
+
 def _raw(value: int) -> int | None:
     if value == 99:
         return NUM_CLASSES - 1
@@ -69,20 +82,19 @@ def read_label_csv(path: Path, convention: str) -> list[LabelRow]:
     """
     allowed, decode = LABEL_CONVENTIONS[convention]
     lines: list[tuple[int, int, int]] = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        for number, fields in enumerate(csv.reader(file), start=1):
-            if not any(field.strip() for field in fields):
-                continue
-            try:
-                label_text, start_text, end_text = (field.strip() for field in fields)
-                label, start, end = int(label_text or "-1"), int(start_text), int(end_text)
-            except ValueError:
-                raise DataError(
-                    f"{path}: line {number} is '{','.join(fields)}', wanted class,start,end as whole numbers"
-                ) from None
-            if start < 0 or end < start:
-                raise DataError(f"{path}: line {number} has frames {start}..{end}, wanted 0 <= start <= end")
-            lines.append((label, start, end))
+    for number, fields in enumerate(_csv_rows(path), start=1):
+        if not any(field.strip() for field in fields):
+            continue
+        try:
+            label_text, start_text, end_text = (field.strip() for field in fields)
+            label, start, end = int(label_text or "-1"), int(start_text), int(end_text)
+        except ValueError:
+            raise DataError(
+                f"{path}: line {number} is '{','.join(fields)}', wanted class,start,end as whole numbers"
+            ) from None
+        if not 0 <= start <= end < _MAX_FRAMES:
+            raise DataError(f"{path}: line {number} has frames {start}..{end}, wanted 0 <= start <= end")
+        lines.append((label, start, end))
     known = [label for label, _, _ in lines if label != -1]
     wrong = [label for label in known if decode(label) is None]
     if wrong:
@@ -182,19 +194,17 @@ def read_subjects(path: Path) -> dict[str, str]:
         DataError: another header, a line without both, or a video listed twice.
     """
     subjects: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        if header[:2] != ["video_id", "subject_id"]:
-            raise DataError(f"{path}: has header '{','.join(header)}', wanted video_id,subject_id")
-        for number, fields in enumerate(reader, start=2):
-            if not fields:
-                continue
-            if len(fields) < 2 or not fields[0] or not fields[1]:
-                raise DataError(f"{path}: line {number} is '{','.join(fields)}', wanted video_id,subject_id")
-            if fields[0] in subjects:
-                raise DataError(f"{path}: line {number} lists video '{fields[0]}' again")
-            subjects[fields[0]] = fields[1]
+    header, *rows = _csv_rows(path) or [[]]
+    if header[:2] != ["video_id", "subject_id"]:
+        raise DataError(f"{path}: has header '{','.join(header)}', wanted video_id,subject_id")
+    for number, fields in enumerate(rows, start=2):
+        if not fields:
+            continue
+        if len(fields) < 2 or not fields[0] or not fields[1]:
+            raise DataError(f"{path}: line {number} is '{','.join(fields)}', wanted video_id,subject_id")
+        if fields[0] in subjects:
+            raise DataError(f"{path}: line {number} lists video '{fields[0]}' again")
+        subjects[fields[0]] = fields[1]
     return subjects
 
 
@@ -204,11 +214,7 @@ def read_clip_ids(path: Path) -> list[str]:
     Raises:
         DataError: unreadable, empty, or an id listed twice.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            ids = [fields[0].strip() for fields in csv.reader(file) if fields and fields[0].strip()]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a list of clip ids: {error}") from error
+    ids = [fields[0].strip() for fields in _csv_rows(path) if fields and fields[0].strip()]
     if ids and ids[0].lower() in ("id", "clip_id"):
         ids = ids[1:]
     if not ids:

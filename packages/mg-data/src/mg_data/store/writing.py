@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from mg_data.contract.errors import StoreError
 from mg_data.store.atomic import publish
 from mg_data.store.digest import content_digest
+from mg_data.store.disk import Disk
 from mg_data.store.index import PathLike, check_class_names
 from mg_data.store.provenance import Provenance
 from mg_data.store.schema import FORMAT, FORMAT_VERSION, MIN_READER
@@ -39,10 +41,14 @@ def default_writer() -> str:
 
 
 class StoreWriter:
-    """A store under construction: an open HDF5 file under a temporary name."""
+    """A store under construction: an open HDF5 file under a temporary name.
 
-    def __init__(self, file: h5py.File, path: Path, kind: str) -> None:
+    ``check()`` raises the OSError that a write met, such as that of a full disk.
+    """
+
+    def __init__(self, file: h5py.File, path: Path, kind: str, disk: Disk) -> None:
         self.file = file
+        self.check = disk.check
         self.path = path
         self.kind = kind
         self.digest = ""
@@ -92,8 +98,12 @@ class StoreWriter:
 def create_store(path: PathLike, kind: str, writer: str = "") -> Iterator[StoreWriter]:
     """Open a new store for writing; it appears under its name, validated and digested, on a clean exit."""
     target = Path(path)
-    with publish(target) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
-        store = StoreWriter(file, target, kind)
+    with (
+        publish(target) as temporary,
+        closing(Disk(temporary)) as disk,
+        h5py.File(disk, "w", libver=("earliest", "v110")) as file,
+    ):
+        store = StoreWriter(file, target, kind, disk)
         yield store
         file.attrs["mg_format"] = FORMAT
         file.attrs["mg_format_version"] = FORMAT_VERSION
@@ -102,8 +112,11 @@ def create_store(path: PathLike, kind: str, writer: str = "") -> Iterator[StoreW
         file.attrs["mg_writer"] = writer or default_writer()
         file.attrs["mg_created"] = _now()
         file.flush()
+        disk.check()
         store.digest = content_digest(file)
         file.attrs["mg_content_digest"] = store.digest
+        file.close()
+        disk.check()
     _notify(target, kind, store.digest)
 
 
@@ -151,7 +164,8 @@ class StreamingWriter:
         self.digest = self._store.digest
 
     def _accept(self, clip_id: str) -> None:
-        """Raise StoreError for a clip id that is empty or was added before."""
+        """Raise StoreError for a clip id that is empty or was added before, OSError for a full disk."""
+        self._store.check()
         if not clip_id or clip_id in self._seen:
             raise StoreError(self.path, f"clip id '{clip_id}' is {'repeated' if clip_id else 'empty'}")
 

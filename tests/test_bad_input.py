@@ -1,0 +1,168 @@
+"""What a user can get wrong before training: each ends in one line that names the file, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import mg
+
+from mg_data.store import ClipsWriter, check_store
+
+OLD = "what was there before"
+
+
+def error_line(code: int, *words: object) -> str:
+    """Run a command that fails and return its message, which is the only line it says."""
+    done = mg(*words, "--quiet", code=code)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("mg: error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of three videos with its clips store."""
+    root = tmp_path_factory.mktemp("good")
+    mg("data", "synth", root / "corpus", "--clips", 9, "--subjects", 3, "--videos-per-subject", 1,
+       "--size", "96x128")  # fmt: skip
+    mg("data", "import", "synthetic", root / "corpus", "-o", root / "clips.h5", "--labels", root / "l.csv")
+    return root
+
+
+@pytest.fixture
+def corpus(good: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    shutil.copytree(good / "corpus", tmp_path / "corpus")
+    return tmp_path / "corpus"
+
+
+def _half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _drop_column(path: Path) -> None:
+    from openpyxl import Workbook
+
+    book = Workbook()
+    for _ in range(40):
+        book.active.append([1.5] * 410)
+    book.save(path)
+
+
+def _claim_gigabytes(path: Path) -> None:
+    """A workbook whose zip header claims 3 GB of a sheet that is a few bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", b"<worksheet/>" * 10)
+    data = bytearray(path.read_bytes())
+    size = (3 << 30).to_bytes(4, "little")
+    data[22:26] = size
+    central = data.index(b"PK\x01\x02")
+    data[central + 24 : central + 28] = size
+    path.write_bytes(bytes(data))
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "empty light_hand csv": ("_light_hand.csv", lambda path: path.write_bytes(b""), "is empty"),
+    "label out of range": ("_label.csv", lambda path: path.write_text("77,0,5\n"), "class 77 is outside"),
+    "label that is no number": ("_label.csv", lambda path: path.write_text("a,0,5\n"), "line 1 is 'a,0,5'"),
+    "label csv with NUL": ("_label.csv", lambda path: path.write_bytes(b"1,0\0,5\n"), "_label.csv"),
+    "label csv not UTF-8": ("_label.csv", lambda path: path.write_bytes(b"\xff\xfe1,0,5\n"), "_label.csv"),
+    "clip longer than the keypoints": (
+        "_label.csv",
+        lambda path: path.write_text("1,0,99999\n"),
+        "frames 0..99999, but",
+    ),
+    "xlsx cut in half": ("_openpose.xlsx", _half, "_openpose.xlsx"),
+    "xlsx with a missing column": ("_openpose.xlsx", _drop_column, "has 410 columns, wanted 411"),
+    "3 GB claimed in a header": ("_openpose.xlsx", _claim_gigabytes, "_openpose.xlsx"),
+    "text named xlsx": ("_openpose.xlsx", lambda path: path.write_text("x"), "_openpose.xlsx"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_file_of_the_challenge(corpus: Path, tmp_path: Path, what: str) -> None:
+    ending, damage, message = DAMAGE[what]
+    damage(corpus / "0002" / f"0002{ending}")
+    out, labels = tmp_path / "out" / "clips.h5", tmp_path / "out" / "labels.csv"
+    out.parent.mkdir()
+    labels.write_text(OLD)
+    keypoints = "light_hand" if "light_hand" in ending else "openpose"
+    words = ("data", "import", "synthetic", corpus, "-o", out, "--labels", labels, "--option")
+    line = error_line(5, *words, f"keypoints={keypoints}")
+    assert message in line
+    assert "0002" in line
+    assert labels.read_text() == OLD
+    assert [path.name for path in out.parent.iterdir()] == ["labels.csv"]
+
+
+def test_a_video_cut_in_half_and_one_that_is_missing(corpus: Path, good: Path, tmp_path: Path) -> None:
+    crop = ("data", "crop", good / "clips.h5", corpus, "-o", tmp_path / "crops.h5", "--size", 32)
+    _half(corpus / "0002" / "0002.mp4")
+    assert "0002.mp4" in error_line(5, *crop)
+    done = mg(*crop, "--keep-going", "--json")
+    assert "0002" in json.dumps(json.loads(done.stdout)["dropped"])
+    (tmp_path / "crops.h5").unlink()
+    (corpus / "0002" / "0002.mp4").unlink()
+    assert "0002.mp4: does not exist" in error_line(5, *crop)
+    (corpus / "0002" / "0002.mp4").write_bytes(b"")
+    assert "0002.mp4" in error_line(5, *crop)
+    assert not list(tmp_path.glob("*crops.h5*"))
+
+
+def test_keypoints_that_are_all_zero_and_ids_in_any_script(tmp_path: Path) -> None:
+    path = tmp_path / "clips.h5"
+    names = ["видео_1", "手势 二", "ключ\u0301", "e\u0301", "\u00e9"]
+    with ClipsWriter(path, dataset="d", class_names=["жест"], layout="body-25", image_size=(64, 64)) as out:
+        for number, name in enumerate(names):
+            joints = np.zeros((5, 1, 25, 3), np.float32)
+            if number:
+                joints += np.random.default_rng(number).uniform(1, 60, joints.shape).astype(np.float32)
+            out.add(clip_id=name, subject_id="p", video_id=name, start=0, stop=5, joints=joints)
+    check_store(path)
+    found = mg("data", "check", path, "--json", code=0)
+    assert "видео_1" in json.dumps(json.loads(found.stdout), ensure_ascii=False)
+    assert json.loads(mg("data", "stats", path, "--json").stdout)["clips"] == 5
+
+
+@contextmanager
+def disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a disk of its own; skips where nothing may be mounted."""
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("kilobytes", [8, 100, 200, 400])
+def test_a_full_disk(good: Path, tmp_path: Path, kilobytes: int) -> None:
+    with disk(tmp_path / "disk", f"{kilobytes}k") as small:
+        (small / "clips.h5").write_text(OLD)
+        words = ("data", "import", "synthetic", good / "corpus", "-o", small / "clips.h5")
+        line = error_line(3, *words, "--labels", small / "labels.csv")
+        assert "clips.h5: cannot be written: No space left on device" in line
+        crop = ("data", "crop", good / "clips.h5", good / "corpus", "-o", small / "crops.h5")
+        line = error_line(3, *crop, "--quality", 100)
+        assert "crops.h5: cannot be written: No space left on device" in line
+        assert [path.name for path in small.iterdir()] == ["clips.h5"]
+        assert (small / "clips.h5").read_text() == OLD
+
+
+def test_a_folder_that_cannot_be_written(good: Path, tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", "1m") as fixed:
+        subprocess.run(["mount", "-o", "remount,ro", str(fixed)], check=True)
+        words = ("data", "import", "synthetic", good / "corpus", "-o", fixed / "clips.h5")
+        line = error_line(3, *words, "--labels", fixed / "labels.csv")
+    assert "clips.h5: cannot be written: Read-only file system" in line
