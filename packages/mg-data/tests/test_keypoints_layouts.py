@@ -67,6 +67,8 @@ def test_the_sizes_of_the_layouts() -> None:
         "openpose-22": 22,
         "body-25": 25,
         "coco-17": 17,
+        "coco-wholebody-133": 133,
+        "mediapipe-holistic": 543,
         "kinect-20": 20,
         "ntu-25": 25,
     }
@@ -125,11 +127,55 @@ def test_an_unknown_layout_is_named() -> None:
         ({"edges": ((0, 1),)}, "is no edge"),
         ({"centre": 4}, "the centre's its own"),
         ({"pairs": ((4, 25),)}, "outside its 20 keypoints"),
+        ({"figure": ((0.0, 0.0),)}, "figure must be x, y of each of its 20 keypoints"),
+        ({"figure": ((0.0, float("nan")),) * 20}, "figure must be x, y of each"),
     ],
 )
 def test_a_broken_layout_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         check_layout(replace(find_layout("kinect-20"), **change))  # type: ignore[arg-type]
+
+
+def test_coco_wholebody_has_the_blocks_of_its_annotations() -> None:
+    names = find_layout("coco-wholebody-133").names
+    assert names[:17] == find_layout("coco-17").names
+    assert names[17:23] == (
+        *("left_big_toe", "left_small_toe", "left_heel"),
+        *("right_big_toe", "right_small_toe", "right_heel"),
+    )
+    assert (names[23], names[23 + 67]) == ("face_jaw_0", "face_inner_lip_7")
+    assert (names[91], names[112], names[132]) == ("left_hand_root", "right_hand_root", "right_hand_little_4")
+
+
+def test_holistic_has_the_order_of_mediapipe() -> None:
+    layout = find_layout("mediapipe-holistic")
+    pose = dict(enumerate(layout.names[:33]))
+    assert (pose[2], pose[9], pose[11], pose[16], pose[21]) == (
+        *("left_eye", "left_mouth", "left_shoulder", "right_wrist", "left_thumb"),
+    )
+    assert (pose[24], pose[29], pose[32]) == ("right_hip", "left_heel", "right_foot_index")
+    assert (layout.names[33], layout.names[500]) == ("face_mesh_0", "face_mesh_467")
+    assert (layout.names[501], layout.names[522]) == ("left_hand_root", "right_hand_root")
+
+
+def test_the_face_mesh_is_a_mirrored_triangulation() -> None:
+    layout = find_layout("mediapipe-holistic")
+    flip = flip_permutation(layout)
+    face = np.arange(33, 501)
+    middle = [point - 33 for point in face.tolist() if flip[point] == point]
+    assert len(middle) == 28
+    assert {1, 4, 10, 13, 14, 152, 168} <= set(middle)
+    # The outer corners of the eyes, of the mouth, and the ears.
+    for right, left in ((33, 263), (61, 291), (234, 454), (133, 362), (70, 300)):
+        assert flip[33 + right] == 33 + left
+    edges = {tuple(sorted((a - 33, b - 33))) for a, b in layout.edges if min(a, b) >= 33 and max(a, b) < 501}
+    assert len(edges) == 1322 + 1  # the mesh, and the bone between the lips
+    assert (13, 14) in edges
+    # Each edge of the mesh is short: neighbours on paper are neighbours in the face.
+    places = np.asarray(layout.figure)
+    height = np.ptp(places[face, 1])
+    lengths = [np.linalg.norm(places[33 + a] - places[33 + b]) for a, b in edges]
+    assert max(lengths) < 0.25 * height
 
 
 @pytest.mark.data

@@ -151,7 +151,7 @@ def test_a_layout_can_be_asked_for(tmp_path: Path) -> None:
     opened = _open("joint", path, layout="openpose-68")
     assert opened.input.shape == (3, 64, 68)
     assert opened.input.layout == "openpose-68"
-    with pytest.raises(DataError, match="'openpose-137' cannot become 'kinect-20'"):
+    with pytest.raises(DataError, match="'openpose-137' .xy. cannot become 'kinect-20'"):
         _open("joint", path, layout="kinect-20")
 
 
@@ -176,3 +176,25 @@ def test_wrong_options_and_clips_are_named(store: Path) -> None:
 def test_listing_records_loads_no_numpy() -> None:
     code = "import sys, mg_data.keypoints.records; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_layout_of_another_family_is_converted_where_points_correspond(tmp_path: Path) -> None:
+    path = tmp_path / "whole-body.h5"
+    layout = find_layout("coco-wholebody-133")
+    joints = np.random.default_rng(3).uniform(20, 200, (12, 1, len(layout.names), 3)).astype(np.float32)
+    joints[..., 2] = 1.0
+    with ClipsWriter(path, dataset="made", class_names=("a",), layout=layout.name) as writer:
+        writer.add(clip_id="c", subject_id="s", video_id="v", start=0, stop=12, joints=joints)
+    options = {"frames": 12, "centre": "none", "scale": "none"}
+    sample = _open("joint", path, layout="openpose-68", **options).sample("c", None)
+    wanted = find_layout("openpose-68")
+    wrist = layout.names.index("left_wrist")
+    np.testing.assert_allclose(
+        sample[:2, :, wanted.names.index("left_wrist")].T, joints[:, 0, wrist, :2], rtol=1e-6
+    )
+    shoulders = [layout.names.index(f"{side}_shoulder") for side in ("left", "right")]
+    np.testing.assert_allclose(
+        sample[:2, :, wanted.names.index("neck")].T, joints[:, 0, shoulders, :2].mean(axis=1), rtol=1e-6
+    )
+    with pytest.raises(DataError, match="pixels and metres do not convert"):
+        _open("joint", path, layout="kinect-20")

@@ -1,4 +1,4 @@
-"""``mg plugins``, ``mg models``, ``mg layouts``: what is installed."""
+"""``mg plugins``, ``mg models``: what is installed."""
 
 from __future__ import annotations
 
@@ -61,24 +61,3 @@ def models(*, console: Console) -> StageResult:
             }
         )
     return StageResult(data={"models": listing}, text=table(rows))
-
-
-def layouts(*, console: Console) -> StageResult:
-    """List keypoint layouts."""
-    known = registry()
-    rows: list[tuple[str, ...]] = [("layout", "points", "edges", "pairs", "dims", "what")]
-    listing = []
-    for name, spec in sorted(known.layouts.items()):
-        counts = (str(len(spec.names)), str(len(spec.edges)), str(len(spec.pairs)))
-        rows.append((name, *counts, spec.dims, spec.summary))
-        listing.append(
-            {
-                "name": name,
-                "names": list(spec.names),
-                "edges": list(spec.edges),
-                "pairs": list(spec.pairs),
-                "centre": spec.centre,
-                "dims": spec.dims,
-            }
-        )
-    return StageResult(data={"layouts": listing}, text=table(rows))

@@ -20,7 +20,16 @@ COMMANDS = (
     CommandSpec(
         path=("layouts",),
         summary="List keypoint layouts.",
-        factory="mg_data.cli.inspect:layouts",
+        factory="mg_data.cli.layouts:layouts",
+    ),
+    CommandSpec(
+        path=("layouts", "show"),
+        summary=f"Show a keypoint layout: names, parents, pairs; draw it {_JSON_NOTE}.",
+        factory="mg_data.cli.layouts:show",
+        params=(
+            Param(name="name", positional=True, required=True, help="layout, such as openpose-68"),
+            Param(name="plot", type="path", role="output", help="PNG of the layout to write"),
+        ),
     ),
     CommandSpec(
         path=("doctor",),

@@ -110,10 +110,14 @@ class RawClip:
 
 @dataclass(frozen=True, kw_only=True)
 class Dropped:
-    """A clip or file that was not imported, and why."""
+    """A clip or file that was not imported, and why; or, as a ``note``, what is worth knowing of one that was.
+
+    A note stops nothing; it is reported.
+    """
 
     what: str
     why: str
+    note: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +129,8 @@ class ClipSource:
     Args:
         name: the recording; unique, and what a shard is chosen by.
         read: picklable (a module's function, or ``functools.partial`` of one), as it may run in another
-            process; returns the clips and what had to be left out. It raises DataError if the whole unit
-            cannot be read. Whatever it leaves out or raises ends the import unless ``--keep-going``.
+            process; returns the clips and what had to be left out (and notes). It raises DataError if the
+            whole unit cannot be read. What it leaves out or raises ends the import unless ``--keep-going``.
         clips: how many clips it should give.
         files: what it reads; a change of one is a change of the unit.
     """

@@ -69,6 +69,7 @@ def layout(
     source: str = "",
     columns: Sequence[int] = (),
     dims: Literal["xy", "xyz"] = "xy",
+    figure: Sequence[tuple[float, float]] = (),
 ) -> LayoutSpec:
     """Make a layout whose bones are a tree (limb vectors follow it) and whose edges may close loops.
 
@@ -86,6 +87,7 @@ def layout(
         source=source,
         columns=tuple(columns),
         dims=dims,
+        figure=tuple(figure),
     )
 
 
@@ -101,7 +103,7 @@ def picked(
 ) -> LayoutSpec:
     """Make a layout of another one's columns; ``bones``, ``closing``, ``centre`` count in the source.
 
-    Names and left/right pairs are the source's own.
+    Names, left/right pairs and figure are the source's own.
     """
     at = {column: row for row, column in enumerate(columns)}
     return layout(
@@ -115,4 +117,5 @@ def picked(
         source=source.name,
         columns=columns,
         dims=source.dims,
+        figure=[source.figure[column] for column in columns] if source.figure else (),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mg_data.keypoints._figure import FACE_68_NAMES, HAND_NAMES, figure_of
 from mg_data.keypoints._graph import Edge, chain, layout, picked, shift
 
 # Columns of the parts in openpose-137.
@@ -51,22 +52,13 @@ _BODY_PAIRS = (
     *((15, 16), (17, 18), (22, 19), (23, 20), (24, 21)),
 )
 
-_FINGERS = ("thumb", "index", "middle", "ring", "little")
-_HAND = ("root", *(f"{finger}_{joint}" for finger in _FINGERS for joint in range(1, 5)))
-_HAND_BONES = tuple(
+HAND_BONES = tuple(
     edge for base in (1, 5, 9, 13, 17) for edge in chain(0, base, base + 1, base + 2, base + 3)
 )
 
-# The 68 landmarks of the face (0 = the person's right ear side) and two pupils.
-_FACE = tuple(
-    f"face_{part}_{number}"
-    for part, count in (
-        *(("jaw", 17), ("right_brow", 5), ("left_brow", 5), ("bridge", 4), ("nostril", 5)),
-        *(("right_eye", 6), ("left_eye", 6), ("outer_lip", 12), ("inner_lip", 8), ("pupil", 2)),
-    )
-    for number in range(count)
-)
-_FACE_BONES = (
+# The 68 landmarks and two pupils.
+_FACE = (*FACE_68_NAMES, "face_pupil_0", "face_pupil_1")
+FACE_BONES = (
     *chain(30, 29, 28, 27),
     *chain(27, 21, 20, 19, 18, 17),
     *chain(27, 22, 23, 24, 25, 26),
@@ -85,8 +77,8 @@ _FACE_BONES = (
     *chain(8, 7, 6, 5, 4, 3, 2, 1, 0),
     *chain(8, 9, 10, 11, 12, 13, 14, 15, 16),
 )
-_FACE_CLOSING = ((36, 41), (45, 46), (57, 58), (56, 57), (66, 67), (65, 66))
-_FACE_PAIRS = (
+FACE_CLOSING = ((36, 41), (45, 46), (57, 58), (56, 57), (66, 67), (65, 66))
+FACE_PAIRS = (
     *((point, 16 - point) for point in range(8)),
     *((17 + point, 26 - point) for point in range(5)),
     *((31, 35), (32, 34)),
@@ -94,31 +86,33 @@ _FACE_PAIRS = (
     *((48, 54), (49, 53), (50, 52), (59, 55), (58, 56), (60, 64), (61, 63), (67, 65), (68, 69)),
 )
 
+_NAMES = (
+    *_BODY,
+    *_FACE,
+    *(f"{side}_hand_{name}" for side in ("left", "right") for name in HAND_NAMES),
+)
+
 OPENPOSE_137 = layout(
     "openpose-137",
     "OpenPose body 25, face 70, left hand 21, right hand 21",
-    names=(
-        *_BODY,
-        *_FACE,
-        *(f"left_hand_{name}" for name in _HAND),
-        *(f"right_hand_{name}" for name in _HAND),
-    ),
+    names=_NAMES,
     bones=(
         *_BODY_BONES,
         (0, FACE + 30),
-        *shift(_FACE_BONES, FACE),
+        *shift(FACE_BONES, FACE),
         (7, LEFT_HAND),
-        *shift(_HAND_BONES, LEFT_HAND),
+        *shift(HAND_BONES, LEFT_HAND),
         (4, RIGHT_HAND),
-        *shift(_HAND_BONES, RIGHT_HAND),
+        *shift(HAND_BONES, RIGHT_HAND),
     ),
-    closing=shift(_FACE_CLOSING, FACE),
+    closing=shift(FACE_CLOSING, FACE),
     pairs=(
         *_BODY_PAIRS,
-        *shift(_FACE_PAIRS, FACE),
+        *shift(FACE_PAIRS, FACE),
         *((LEFT_HAND + point, RIGHT_HAND + point) for point in range(21)),
     ),
     centre=1,
+    figure=figure_of(_NAMES),
 )
 
 BODY_25 = picked(
@@ -156,8 +150,8 @@ OPENPOSE_68 = picked(
     bones=(
         *chain(1, 2, 3, 4, RIGHT_HAND),
         *chain(1, 5, 6, 7, LEFT_HAND),
-        *shift(_HAND_BONES, RIGHT_HAND),
-        *shift(_HAND_BONES, LEFT_HAND),
+        *shift(HAND_BONES, RIGHT_HAND),
+        *shift(HAND_BONES, LEFT_HAND),
         (1, FACE + 8),
         *shift(_FACE_19_BONES, FACE),
     ),
@@ -193,28 +187,30 @@ OPENPOSE_22 = picked(
     centre=1,
 )
 
+_COCO_BODY = [
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+]
+
 COCO_17 = layout(
     "coco-17",
     "COCO body keypoints; there is no neck, the nose is the centre",
-    names=[
-        "nose",
-        "left_eye",
-        "right_eye",
-        "left_ear",
-        "right_ear",
-        "left_shoulder",
-        "right_shoulder",
-        "left_elbow",
-        "right_elbow",
-        "left_wrist",
-        "right_wrist",
-        "left_hip",
-        "right_hip",
-        "left_knee",
-        "right_knee",
-        "left_ankle",
-        "right_ankle",
-    ],
+    names=_COCO_BODY,
     bones=(
         *chain(0, 1, 3),
         *chain(0, 2, 4),
@@ -228,6 +224,7 @@ COCO_17 = layout(
     centre=0,
     source="body-25",
     columns=(0, 16, 15, 18, 17, 5, 2, 6, 3, 7, 4, 12, 9, 13, 10, 14, 11),
+    figure=figure_of(_COCO_BODY),
 )
 
 OPENPOSE_LAYOUTS = (OPENPOSE_137, OPENPOSE_68, IMIGUE_35, OPENPOSE_22, BODY_25, COCO_17)

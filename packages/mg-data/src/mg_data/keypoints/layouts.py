@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "find_layout",
     "flip_permutation",
     "limb_matrix",
+    "made_of",
     "select",
 ]
 
@@ -56,7 +58,8 @@ def check_layout(layout: LayoutSpec) -> None:
     """Assert what every layout must hold.
 
     The graph is connected; the flip is an involution that maps edges to edges and parents to parents and
-    leaves the centre where it is; each bone is an edge; columns are distinct and not negative.
+    leaves the centre where it is; each bone is an edge; columns are distinct and not negative; a figure, if
+    there is one, has a finite place for each keypoint.
 
     Raises:
         DataError: naming the layout and the first rule it breaks.
@@ -95,6 +98,11 @@ def check_layout(layout: LayoutSpec) -> None:
             raise refuse(f"no way from {layout.names[point]} to the centre: the graph is not connected")
     if layout.columns and (len(set(layout.columns)) != size or min(layout.columns) < 0):
         raise refuse(f"columns must be {size} distinct ones of its source")
+    if layout.figure and (
+        len(layout.figure) != size
+        or not all(len(place) == 2 and all(map(math.isfinite, place)) for place in layout.figure)
+    ):
+        raise refuse(f"figure must be x, y of each of its {size} keypoints, finite")
 
 
 def flip_permutation(layout: LayoutSpec) -> NDArray[np.int64]:
@@ -103,6 +111,16 @@ def flip_permutation(layout: LayoutSpec) -> NDArray[np.int64]:
     for a, b in layout.pairs:
         order[a], order[b] = b, a
     return order
+
+
+def made_of(layout: LayoutSpec, source: str) -> bool:
+    """Return whether ``layout`` is a selection of the layout called ``source``, or that layout itself."""
+    current = layout
+    while current.name != source:
+        if not current.source:
+            return False
+        current = find_layout(current.source)
+    return True
 
 
 def columns_from(layout: LayoutSpec, source: str) -> NDArray[np.int64]:

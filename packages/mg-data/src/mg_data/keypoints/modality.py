@@ -17,7 +17,8 @@ from mg_data.contract.errors import DataError, UsageError
 from mg_data.contract.runtime import InputSpec
 from mg_data.contract.specs import LayoutSpec
 from mg_data.keypoints import transform
-from mg_data.keypoints.layouts import columns_from, find_layout, flip_permutation, limb_matrix
+from mg_data.keypoints.convert import convert, correspondence
+from mg_data.keypoints.layouts import columns_from, find_layout, flip_permutation, limb_matrix, made_of
 from mg_data.keypoints.records import HEATMAP_OPTIONS, STREAM_OPTIONS
 
 if TYPE_CHECKING:
@@ -119,7 +120,12 @@ class _Keypoints:
         stored = find_layout(clips.layout)
         # A layout picked from another one has its dims; the store's own are what the numbers are.
         self._dims = stored.dims
-        self._columns = columns_from(self.layout, stored.name)
+        self._stored = stored
+        self._columns = None
+        if made_of(self.layout, stored.name):
+            self._columns = columns_from(self.layout, stored.name)
+        else:
+            correspondence(stored, self.layout)  # says now, not at the first clip, that they do not fit
         self._min_confidence = min_confidence
         self._permutation = flip_permutation(self.layout)
         self._limb_matrix = limb_matrix(self.layout)
@@ -139,7 +145,11 @@ class _Keypoints:
             raise DataError(
                 f"clip {clip_id!r} is not among the {len(self._row)} clips of the store; check the split"
             )
-        joints = self._clips.joints(self._row[clip_id])[:, :, self._columns]
+        joints = self._clips.joints(self._row[clip_id])
+        if self._columns is None:
+            joints = convert(joints, self._stored, self.layout)
+        else:
+            joints = joints[:, :, self._columns]
         if not len(joints):
             raise DataError(f"clip {clip_id!r} has no frames; want at least one: leave it out of the split")
         present = transform.present_points(joints, self._dims, self._min_confidence)

@@ -10,10 +10,17 @@ from types import MappingProxyType
 from typing import Any
 
 from mg_data.contract.specs import LayoutSpec, ModalitySpec
+from mg_data.keypoints._coco import COCO_LAYOUTS
 from mg_data.keypoints._kinect import KINECT_LAYOUTS
+from mg_data.keypoints._mediapipe import MEDIAPIPE_LAYOUTS
 from mg_data.keypoints._openpose import OPENPOSE_LAYOUTS
 
-LAYOUTS: tuple[LayoutSpec, ...] = (*OPENPOSE_LAYOUTS, *KINECT_LAYOUTS)
+LAYOUTS: tuple[LayoutSpec, ...] = (
+    *OPENPOSE_LAYOUTS,
+    *COCO_LAYOUTS,
+    *MEDIAPIPE_LAYOUTS,
+    *KINECT_LAYOUTS,
+)
 
 # Options of mg_data.keypoints.modality.StreamOptions and HeatmapOptions, with their defaults; -1 means "by
 # the kind of data": another value for pixels with a confidence than for metres.

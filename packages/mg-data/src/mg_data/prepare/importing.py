@@ -88,7 +88,7 @@ def _parts(out: Path, name: str, data: DatasetImport) -> Parts[UnitResult]:
             return
         config = {
             "labels": [clip.label for clip in clips],
-            "dropped": [[item.what, item.why] for item in dropped],
+            "dropped": [[item.what, item.why, item.note] for item in dropped],
         }
         with _writer(path, name, data, Provenance(_COMMAND, config, {})) as writer:
             for clip in clips:
@@ -111,7 +111,7 @@ def _parts(out: Path, name: str, data: DatasetImport) -> Parts[UnitResult]:
             for row, label in enumerate(config["labels"])
         ]
         store.close()
-        return clips, [Dropped(what=what, why=why) for what, why in config["dropped"]]
+        return clips, [Dropped(what=what, why=why, note=note) for what, why, note in config["dropped"]]
 
     return Parts.beside(out, save, load)
 
@@ -156,8 +156,9 @@ def _clips(
     """
 
     def settle(dropped: list[Dropped]) -> None:
-        if dropped and not work.keep_going:
-            raise DataError(f"{dropped[0].what}: {dropped[0].why} (leave such clips out with --keep-going)")
+        lost = [item for item in dropped if not item.note]
+        if lost and not work.keep_going:
+            raise DataError(f"{lost[0].what}: {lost[0].why} (leave such clips out with --keep-going)")
 
     if units:
         for unit, (clips, dropped) in work(units):
@@ -239,7 +240,8 @@ def import_data(
             bar.advance(steps)
         dropped = [*data.dropped, *work.dropped]
         if not tally.clip_ids:
-            why = f", the first reason: {dropped[0].what}: {dropped[0].why}" if dropped else ""
+            lost = [item for item in dropped if not item.note]
+            why = f", the first reason: {lost[0].what}: {lost[0].why}" if lost else ""
             raise DataError(f"{source}: not one clip of '{name}' could be imported{why}")
         write_labels(labels_file, tally.clip_ids, tally.labels, data.class_names)
     if work.parts is not None:
@@ -249,10 +251,16 @@ def import_data(
 
 
 def _warn(dropped: list[Dropped], console: Console) -> None:
-    for item in dropped[:_SHOWN]:
-        console.warn(f"left out {item.what}: {item.why}")
-    if len(dropped) > _SHOWN:
-        console.warn(f"left out {len(dropped) - _SHOWN} more (all are listed with --json)")
+    """Say what was left out, and then the notes; some of each."""
+    for lead, items in (
+        ("left out ", [item for item in dropped if not item.note]),
+        ("", [item for item in dropped if item.note]),
+    ):
+        for item in items[:_SHOWN]:
+            console.warn(f"{lead}{item.what}: {item.why}")
+        if len(items) > _SHOWN:
+            what = "left out" if lead else "notes on"
+            console.warn(f"{what} {len(items) - _SHOWN} more (all are listed with --json)")
 
 
 def _result(
@@ -273,7 +281,8 @@ def _result(
             "frames": tally.frames,
             "unlabelled": counts.get(-1, 0),
             "digest": digest,
-            "dropped": [{"what": item.what, "why": item.why} for item in dropped],
+            "dropped": [{"what": item.what, "why": item.why} for item in dropped if not item.note],
+            "notes": [{"what": item.what, "why": item.why} for item in dropped if item.note],
             "resumed": resumed,
         },
         text=text,
