@@ -116,3 +116,13 @@ def test_a_missing_packages_command_names_the_package(tmp_path: Path) -> None:
     done = mg(tmp_path, "train", "x", MG_PLUGINS="mg-data")
     assert done.returncode == 4
     assert "'mg train' comes with mg-adapt" in done.stderr
+
+
+def test_a_missing_option_is_named() -> None:
+    for words, missing in ((("data", "pose", "v"), "--out"), (("data", "import", "imigue", "x"), "--out")):
+        done = subprocess.run(
+            [sys.executable, "-m", "mg_data", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert "Missing option" in done.stderr
+        assert missing in done.stderr

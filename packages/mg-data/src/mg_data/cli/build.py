@@ -73,12 +73,13 @@ def _click_type(param: Param) -> Any:
 
 def _parameter(param: Param) -> click.Parameter:
     if param.positional:
+        default = {} if param.required or param.multiple else {"default": param.default}
         return click.Argument(
             [param.name],
             type=_click_type(param),
             nargs=-1 if param.multiple else 1,
             required=param.required,
-            default=None if param.multiple else param.default,
+            **default,
         )
     spelled = f"--{param.name.replace('_', '-')}"
     if param.type == "bool":
@@ -89,14 +90,16 @@ def _parameter(param: Param) -> click.Parameter:
             show_default=param.default is not None,
         )
     kind = GreedyOption if param.multiple else click.Option
+    # A default of None counts as given, and then a required option is never missed.
+    default = {} if param.required else {"default": param.default}
     return kind(
         [param.name, *param.flags, spelled],
         type=_click_type(param),
         multiple=param.multiple,
         required=param.required,
-        default=param.default,
         help=param.help,
         show_default=param.default not in (None, "", (), {}),
+        **default,
     )
 
 

@@ -8,6 +8,10 @@ from mg_data.plugins import registry
 from mg_data.plugins.registry import KINDS
 
 
+# So many names of a kind fit into a line; --json has all.
+_NAMED = 3
+
+
 def plugins(*, console: Console) -> StageResult:
     """List plugins with what each adds, failures with their cause, and name conflicts."""
     known = registry()
@@ -23,7 +27,10 @@ def plugins(*, console: Console) -> StageResult:
             for kind in KINDS
         }
         adds = {kind: names for kind, names in adds.items() if names}
-        summary = ", ".join(f"{len(names)} {kind}" for kind, names in adds.items())
+        summary = ", ".join(
+            f"{len(names)} {kind}" + (f" ({' '.join(names)})" if len(names) <= _NAMED else "")
+            for kind, names in adds.items()
+        )
         rows.append((info.distribution, info.version, info.status, info.error or summary))
         listing.append(
             {

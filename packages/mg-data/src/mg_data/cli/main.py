@@ -24,10 +24,18 @@ from mg_data.plugins import Registry, registry, resolve
 def _invoke(spec: CommandSpec, values: dict[str, Any]) -> None:
     settings = click.get_current_context().find_root().obj
     console = TerminalConsole(quiet=settings["quiet"])
-    result = resolve(spec.factory)(console=console, **values)
+    try:
+        result = resolve(spec.factory)(console=console, **values)
+    except MgError as error:
+        _print(error.result, settings["json"])
+        raise
+    _print(result, settings["json"])
+
+
+def _print(result: Any, as_json: bool) -> None:
     if not isinstance(result, StageResult):
         return
-    if settings["json"]:
+    if as_json:
         click.echo(json.dumps(result.data, indent=2, ensure_ascii=False, default=str))
     elif result.text:
         click.echo(result.text)

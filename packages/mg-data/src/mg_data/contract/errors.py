@@ -6,12 +6,18 @@ A message says what happened, where, what was found against what was wanted, and
 from __future__ import annotations
 
 import os
+from typing import Any
 
 
 class MgError(Exception):
-    """Base of every error that is shown without a traceback (unless ``--debug`` is given)."""
+    """Base of every error that is shown without a traceback (unless ``--debug`` is given).
+
+    ``result`` may hold the StageResult of work that was done all the same, such as the report of a check that
+    found errors: the command prints it before the message.
+    """
 
     exit_code = 1
+    result: Any = None
 
 
 class UsageError(MgError):

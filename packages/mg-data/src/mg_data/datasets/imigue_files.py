@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import DataError
+from mg_data.datasets.xlsx_numbers import read_numbers
 
 NUM_CLASSES = 32
 OPENPOSE_POINTS = 137
@@ -144,38 +144,9 @@ def read_openpose_xlsx(path: Path) -> NDArray[np.float32]:
         (T, 137, 3) float32, pixels and score: body 25, face 70, left hand 21, right hand 21.
 
     Raises:
-        DataError: unreadable, empty, a wrong number of columns, or text in a cell.
+        DataError: unreadable, empty, a wrong number of columns, text in a cell, or a zip bomb.
     """
-    from python_calamine import CalamineError, CalamineWorkbook
-
-    try:
-        rows = CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0).to_python(skip_empty_area=False)
-    except (CalamineError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: is no readable xlsx file: {first}") from error
-    if not rows:
-        raise DataError(f"{path}: is empty, wanted one row a frame")
-    wanted = 3 * OPENPOSE_POINTS
-    if len(rows[0]) != wanted:
-        raise DataError(f"{path}: has {len(rows[0])} columns, wanted {wanted} (137 x 3, no header, no index)")
-    return _points(_cells(rows, path), OPENPOSE_POINTS, path)
-
-
-def _cells(rows: list[list[Any]], path: Path) -> NDArray[np.float64]:
-    """Return the cells as numbers; empty ones become NaN."""
-    table = np.array(rows, dtype=object)
-    empty = table == ""
-    table[empty] = np.nan
-    try:
-        return table.astype(np.float64)
-    except (TypeError, ValueError):
-        for row, values in enumerate(rows, start=1):
-            for value in values:
-                if isinstance(value, str) and value != "":
-                    raise DataError(
-                        f"{path}: row {row} holds the text '{value}', wanted numbers without header"
-                    ) from None
-        raise
+    return _points(read_numbers(path, 3 * OPENPOSE_POINTS), OPENPOSE_POINTS, path)
 
 
 def _points(table: NDArray[np.float64], num_points: int, path: Path) -> NDArray[np.float32]:

@@ -35,17 +35,51 @@ STAGES: tuple[StageSpec, ...] = (
             Param(
                 name="out", type="path", role="output", positional=True, required=True, help="folder to write"
             ),
-            Param(name="clips", type="int", default=400, help="number of labelled clips"),
+            Param(
+                name="scale",
+                type="float",
+                help="share of the challenge's clips, with its classes, people, videos and lists; "
+                "1.0 writes 18,232 clips",
+            ),
+            Param(
+                name="clips", type="int", help="number of labelled clips, if not by --scale; 400 if not given"
+            ),
             Param(
                 name="subjects",
                 type="int",
-                default=8,
-                help="number of people, each with a style of their own",
+                help="number of people, each with a style of their own; 8 if not given",
             ),
-            Param(name="videos_per_subject", type="int", default=2, help="videos of each person"),
-            Param(name="classes", type="int", default=32, help="use the most frequent classes of the 32"),
+            Param(name="videos_per_subject", type="int", help="videos of each person; 2 if not given"),
+            Param(
+                name="classes",
+                type="int",
+                help="use the most frequent classes of the 32; all if not given",
+            ),
             Param(name="size", default="1280x720", help="HEIGHTxWIDTH of the videos in pixels, even numbers"),
             Param(name="fps", type="float", default=25.0, help="frames per second of the videos"),
+            Param(
+                name="keypoints",
+                default="both",
+                choices=("both", "openpose", "light_hand"),
+                help="keypoint files to write",
+            ),
+            Param(name="video", type="bool", default=True, help="write the mp4 files"),
+            Param(
+                name="scene",
+                choices=("studio", "press"),
+                help="press has patterned clothes, occlusions and motion behind the person; the default with "
+                "--scale, studio with --clips",
+            ),
+            Param(
+                name="occlusion",
+                type="float",
+                help="share of clips in which something hides a hand; 0.15 in the scene press",
+            ),
+            Param(
+                name="movers",
+                type="float",
+                help="share of videos with motion behind the person; 0.6 in the scene press",
+            ),
             Param(name="seed", type="int", default=0, help="the corpus is a function of its options alone"),
             Param(name="workers", type="int", default=1, in_key=False, help="processes"),
         ),
@@ -81,6 +115,51 @@ STAGES: tuple[StageSpec, ...] = (
         ),
     ),
     StageSpec(
+        name="pose",
+        path=("data", "pose"),
+        summary="Find people in videos by a pose estimator: a clips store of keypoints.",
+        factory="mg_data.prepare.pose:pose",
+        writes=("clips",),
+        params=(
+            Param(
+                name="videos",
+                type="path",
+                role="input",
+                positional=True,
+                multiple=True,
+                required=True,
+                help="video files, and folders that are searched for them",
+            ),
+            Param(
+                name="out",
+                type="path",
+                role="output",
+                flags=("-o",),
+                required=True,
+                help="clips store to write, one clip for each video",
+            ),
+            Param(name="estimator", required=True, help="a registered pose estimator"),
+            Param(
+                name="options",
+                type="json",
+                multiple=True,
+                flags=("--option",),
+                help="options of the estimator: key=value or JSON",
+            ),
+            Param(name="persons", type="int", default=1, help="people kept of each video"),
+            Param(name="min_confidence", type="float", default=0.05, help="points below it become 0, 0, 0"),
+            Param(
+                name="smooth",
+                default="none",
+                choices=("none", "one-euro", "gaussian"),
+                help="filter of the positions over time",
+            ),
+            Param(name="dataset", default="videos", help="name of the data set, part of each clip's key"),
+            Param(name="stride", type="int", default=1, help="estimate every so many frames"),
+            *_BULK,
+        ),
+    ),
+    StageSpec(
         name="split",
         path=("data", "split"),
         summary="Divide clips into train, val and an unlabelled target, by a protocol.",
@@ -101,6 +180,12 @@ STAGES: tuple[StageSpec, ...] = (
                 name="protocol", type="path", role="input", help="TOML file with [train], [val] and [target]"
             ),
             Param(name="protocol_json", type="json", help="the protocol's table itself, instead of a file"),
+            Param(
+                name="table",
+                type="path",
+                role="input",
+                help="csv of clips whose column split says train, val or target, instead of a protocol",
+            ),
             Param(
                 name="out",
                 type="path",
@@ -136,18 +221,44 @@ STAGES: tuple[StageSpec, ...] = (
                 required=True,
                 help="crop store to write",
             ),
-            Param(name="stream", default="rgb", help="stream of frames, such as rgb or depth"),
-            Param(name="size", type="int", default=224, help="side of the crops in pixels"),
+            Param(
+                name="stream",
+                default="rgb",
+                help="stream of frames, such as rgb or depth; flow and taylor are derived from colour",
+            ),
+            Param(name="size", type="int", default=224, help="side of square crops in pixels"),
+            Param(name="shape", default="square", help="square, or WIDTHxHEIGHT of the crops in pixels"),
+            Param(
+                name="box", default="clip", choices=("clip", "frame"), help="one box a clip, or one a frame"
+            ),
+            Param(
+                name="smooth",
+                type="float",
+                default=4.0,
+                help="frames (sigma) that smooth the boxes of frames",
+            ),
+            Param(
+                name="extremes",
+                default="steady",
+                choices=("steady", "all"),
+                help="whether the box passes over keypoints that jump for a frame or two",
+            ),
             Param(
                 name="margin", type="float", default=0.2, help="each side moves out by this share of the box"
             ),
             Param(name="min_confidence", type="float", default=0.1, help="a keypoint counts above this"),
-            Param(name="full_frame", type="bool", default=False, help="keep the whole frame, made square"),
+            Param(name="full_frame", type="bool", default=False, help="keep the whole frame"),
+            Param(
+                name="padding",
+                default="zero",
+                choices=("zero", "replicate", "reflect"),
+                help="what lies beyond the frame's border",
+            ),
             Param(name="quality", type="int", default=90, help="JPEG quality of colour streams, 1 to 100"),
             Param(
                 name="max_frames", type="int", default=0, help="evenly spaced frames kept of a clip; 0 = all"
             ),
-            Param(name="workers", type="int", default=1, in_key=False, help="processes"),
+            *_BULK,
         ),
     ),
 )
@@ -185,7 +296,68 @@ COMMANDS: tuple[CommandSpec, ...] = (
             _CLIPS,
             Param(name="labels", type="path", role="input", help="labels.csv, for counts by class"),
             Param(name="split", type="path", role="input", help="split store, for counts by part"),
-            Param(name="plot", type="path", role="output", help="PNG of the class counts to write"),
+            Param(name="plot", type="path", role="output", help="PNG of the long tail to write"),
+        ),
+    ),
+    CommandSpec(
+        path=("data", "check"),
+        summary="Look for what would spoil training or a score; exit code 5 if there are errors.",
+        factory="mg_data.prepare.check:check",
+        params=(
+            _CLIPS,
+            Param(name="labels", type="path", role="input", help="labels.csv"),
+            Param(name="split", type="path", role="input", help="split store"),
+            Param(name="crops", type="path", role="input", multiple=True, help="crop stores"),
+            Param(
+                name="max_missing",
+                type="float",
+                default=0.5,
+                help="report clips that miss more than this share of their keypoints",
+            ),
+            Param(
+                name="max_outside",
+                type="float",
+                default=0.05,
+                help="report clips with more than this share of keypoints outside the image",
+            ),
+        ),
+    ),
+    CommandSpec(
+        path=("data", "preview"),
+        summary="Draw skeletons and crop boxes on frames: a sheet (.png) or a video (.mp4).",
+        factory="mg_data.prepare.preview:preview",
+        params=(
+            _CLIPS,
+            Param(
+                name="root",
+                type="path",
+                role="input",
+                positional=True,
+                help="raw tree with the frames; a blank canvas without it",
+            ),
+            Param(
+                name="out",
+                type="path",
+                role="output",
+                flags=("-o",),
+                required=True,
+                help="file to write; its ending (.png or .mp4) decides the form",
+            ),
+            Param(name="clip", multiple=True, help="ids of the clips to show"),
+            Param(name="count", type="int", default=4, help="evenly spaced clips, if none is named"),
+            Param(
+                name="frames",
+                type="int",
+                default=0,
+                help="frames of each clip; 0 = 6 on a sheet, all in a video",
+            ),
+            Param(name="crops", type="path", role="input", help="crop store whose boxes are drawn"),
+            Param(name="stream", default="", help="stream of frames; the first of the data set by default"),
+            Param(name="layout", default="", help="draw the keypoints as another layout"),
+            Param(name="size", type="int", default=480, help="longer side of a drawn frame in pixels"),
+            Param(name="min_confidence", type="float", default=0.1, help="a keypoint is drawn above this"),
+            Param(name="heatmap", type="bool", default=False, help="beside each frame its keypoint heatmaps"),
+            Param(name="fps", type="float", default=25.0, help="frames per second of a video"),
         ),
     ),
 )

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from mg_data.contract import Console, DataError, StageResult, UsageError
 from mg_data.labels import read_labels
 from mg_data.prepare.extras import require
-from mg_data.store import ClipsStore, publish, read_clips, read_split
+from mg_data.store import ClipsStore, read_clips, read_split
 
 
 def _class_counts(
     store: ClipsStore, labels: Path | None, split: Path | None
-) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:
-    """Return part -> (K,) counts, and part -> number of clips."""
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, int], NDArray[np.str_]]:
+    """Return part -> (K,) counts, part -> number of clips, and (N,) the part of each clip."""
     num_classes = len(store.class_names)
     parts = np.full(len(store), "all", dtype="<U32")
     truth = np.full(len(store), -1, np.int64)
@@ -37,7 +37,7 @@ def _class_counts(
     counts = {
         name: np.bincount(truth[(parts == name) & (truth >= 0)], minlength=num_classes) for name in names
     }
-    return {name: value for name, value in counts.items() if value.any()}, clips
+    return {name: value for name, value in counts.items() if value.any()}, clips, parts
 
 
 def imbalance_ratio(counts: NDArray[np.int64]) -> float:
@@ -48,6 +48,36 @@ def imbalance_ratio(counts: NDArray[np.int64]) -> float:
     """
     present = counts[counts > 0]
     return float(present.max() / present.min()) if len(present) else 1.0
+
+
+# A class is of the head with at least this share of the largest class's clips, of the tail below the other.
+HEAD_SHARE, TAIL_SHARE = 0.2, 0.02
+
+
+def bands(counts: NDArray[np.int64]) -> dict[str, int]:
+    """Return how many classes are head, medium and tail, and how many have no clip.
+
+    With n the largest class's count, a class of the head has at least n / 5 clips, one of the tail fewer
+    than n / 50: on the paper's data (Fig. 2) few classes hold most clips and most classes few.
+
+    >>> bands(np.array([100, 20, 19, 2, 1, 0]))
+    {'head': 2, 'medium': 2, 'tail': 1, 'empty': 1}
+    """
+    largest = int(counts.max(initial=0))
+    present = counts[counts > 0]
+    head = int(np.sum(present >= HEAD_SHARE * largest))
+    tail = int(np.sum(present < TAIL_SHARE * largest))
+    empty = len(counts) - len(present)
+    return {"head": head, "medium": len(present) - head - tail, "tail": tail, "empty": empty}
+
+
+def _by_subject(store: ClipsStore, parts: NDArray[np.str_]) -> dict[str, dict[str, int]]:
+    """Return subject -> part -> clips; subjects with most clips first."""
+    found: dict[str, dict[str, int]] = {}
+    for subject, part in zip(store.subject_ids.tolist(), parts.tolist()):
+        row = found.setdefault(subject, {})
+        row[part] = row.get(part, 0) + 1
+    return dict(sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0])))
 
 
 def stats(
@@ -70,7 +100,9 @@ def stats(
         raise UsageError("data stats --plot draws class counts: give --labels or --split too")
     frames = store.stop - store.start
     by_subject = dict(zip(*(value.tolist() for value in np.unique(store.subject_ids, return_counts=True))))
-    counts, parts = _class_counts(store, labels, split)
+    counts, parts, part_of_clip = _class_counts(store, labels, split)
+    subjects = _by_subject(store, part_of_clip)
+    known = [count for name, count in by_subject.items() if name]
     data: dict[str, Any] = {
         "dataset": store.dataset,
         "clips": len(store),
@@ -80,13 +112,24 @@ def stats(
         "layout": store.layout,
         "signals": list(store.signal_names),
         "clips_by_subject": by_subject,
+        "clips_by_subject_and_part": subjects,
+        "clips_per_subject": {
+            "subjects": len(known), "min": min(known, default=0),
+            "median": float(np.median(known)) if known else 0.0, "max": max(known, default=0),
+        },
         "clips_by_part": parts,
         "clips_by_class": {name: value.tolist() for name, value in counts.items()},
         "imbalance_ratio": {name: imbalance_ratio(value) for name, value in counts.items()},
+        "bands": {name: bands(value) for name, value in counts.items()},
         "class_names": list(store.class_names),
     }  # fmt: skip
     if plot is not None:
-        _plot(plot, store.class_names, counts)
+        if not counts:
+            raise UsageError(f"data stats --plot: {labels or split} has no label of a clip in {clips}")
+        require("data stats --plot", "matplotlib", extra="plot")
+        from mg_data.prepare.stats_plot import plot_stats
+
+        plot_stats(plot, store.dataset, store.class_names, counts, subjects)
         console.say(f"wrote {plot}")
     return StageResult(data=data, text=_text(data, counts))
 
@@ -100,6 +143,12 @@ def _text(data: dict[str, Any], counts: dict[str, NDArray[np.int64]]) -> str:
         "subjects: "
         + ", ".join(f"{name or 'unknown'} {count}" for name, count in data["clips_by_subject"].items()),
     ]
+    per_subject = data["clips_per_subject"]
+    if per_subject["subjects"]:
+        lines.append(
+            f"clips of each of {per_subject['subjects']} known subjects: {per_subject['min']} to "
+            f"{per_subject['max']}, median {per_subject['median']:g}"
+        )
     if set(data["clips_by_part"]) != {"all"}:
         lines.append(
             "parts: " + ", ".join(f"{name} {count}" for name, count in data["clips_by_part"].items())
@@ -113,29 +162,11 @@ def _text(data: dict[str, Any], counts: dict[str, NDArray[np.int64]]) -> str:
             )
         ratios = ", ".join(f"{name} {imbalance_ratio(value):.1f}" for name, value in counts.items())
         lines.append(f"imbalance (largest over smallest class that is there): {ratios}")
+        for name, value in data["bands"].items():
+            where = "" if name == "all" else f" of {name}"
+            lines.append(
+                f"classes{where}: {value['head']} head, {value['medium']} medium, {value['tail']} tail, "
+                f"{value['empty']} without a clip (head: at least 1/{1 / HEAD_SHARE:.0f} of the largest, "
+                f"tail: less than 1/{1 / TAIL_SHARE:.0f})"
+            )
     return "\n".join(lines)
-
-
-def _plot(path: Path, class_names: tuple[str, ...], counts: dict[str, NDArray[np.int64]]) -> None:
-    """Draw the class counts, most frequent first, on a logarithmic axis."""
-    require("data stats --plot", "matplotlib", extra="plot")
-    from matplotlib.figure import Figure
-
-    total = np.sum(list(counts.values()), axis=0)
-    order = np.argsort(-total, kind="stable")
-    figure = Figure(figsize=(max(6.0, 0.32 * len(order)), 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    base = np.zeros(len(order))
-    if len(counts) == 1:
-        axes.set_yscale("log")
-        axes.set_ylim(0.5, 1.3 * max(1, int(total.max())))
-    for name, value in counts.items():
-        axes.bar(np.arange(len(order)), value[order], bottom=base if len(counts) > 1 else None, label=name)
-        base = base + value[order]
-    axes.set_xticks(np.arange(len(order)), [class_names[index] for index in order], rotation=60, ha="right")
-    axes.set_ylabel("clips")
-    axes.set_title(f"Clips by class; largest over smallest {imbalance_ratio(total):.0f}")
-    if len(counts) > 1:
-        axes.legend()
-    with publish(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)

@@ -164,16 +164,19 @@ class ClipsStore(StoreFile):
             self.image_size = (int(size[0]), int(size[1]))
             camera = tuple(float(value) for value in attributes.get("camera", ()))
             self.camera = camera if len(camera) == 4 else None
-            self._joint_limits = file["joints/indptr"][()]
+            # Lists: reading one number of an array costs more than copying a short clip.
+            self._joint_limits: list[int] = file["joints/indptr"][()].tolist()
         self.signal_names: tuple[str, ...] = tuple(sorted(file["features"])) if "features" in file else ()
-        self._signal_limits = {name: file[f"features/{name}/indptr"][()] for name in self.signal_names}
+        self._signal_limits: dict[str, list[int]] = {
+            name: file[f"features/{name}/indptr"][()].tolist() for name in self.signal_names
+        }
 
     def joints(self, row: int) -> NDArray[np.float32]:
         """Return the (T, P, V, 3) joints of a row."""
         if not self.layout:
             raise StoreError(self.path, "holds no keypoints")
         begin, end = self._joint_limits[row], self._joint_limits[row + 1]
-        return np.asarray(self._slice("joints/values", begin, end), np.float32)
+        return np.asarray(self.read_rows("joints/values", begin, end), np.float32)
 
     def signal(self, name: str, row: int) -> NDArray[np.float32]:
         """Return the (T', C) samples of a signal of a row."""
@@ -181,18 +184,11 @@ class ClipsStore(StoreFile):
             known = ", ".join(self.signal_names) or "none"
             raise StoreError(self.path, f"holds no signal '{name}' (it has: {known})")
         begin, end = self._signal_limits[name][row], self._signal_limits[name][row + 1]
-        return np.asarray(self._slice(f"features/{name}/values", begin, end), np.float32)
+        return np.asarray(self.read_rows(f"features/{name}/values", begin, end), np.float32)
 
     def signal_attributes(self, name: str) -> dict[str, Any]:
         """Return the attributes of a signal (``rate_hz``, ``units``)."""
         return dict(self.file[f"features/{name}/values"].attrs)
-
-    def _slice(self, name: str, begin: int, end: int) -> NDArray[Any]:
-        try:
-            values: NDArray[Any] = self.file[name][begin:end]
-        except OSError as error:
-            raise StoreError(self.path, f"is damaged: {name} cannot be read", "copy it again") from error
-        return values
 
 
 def read_clips(path: PathLike) -> ClipsStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,12 +21,13 @@ class RaggedColumn:
         self, store: StoreWriter, name: str, item_shape: tuple[int, ...], dtype: Any = np.float32
     ) -> None:
         item_bytes = max(1, int(np.prod(item_shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
-        # About 64 KiB a chunk: one clip touches few chunks, a full read few thousand.
-        rows_per_chunk = int(np.clip((64 << 10) // item_bytes, 1, 1 << 20))
+        # About 128 KiB a chunk, the size of a clip: readers that know of chunks only copy one or two for it.
+        self._rows_per_chunk = int(np.clip((128 << 10) // item_bytes, 1, 1 << 20))
         self._store = store
+        self._name = name
         self._item_shape = tuple(item_shape)
         self._dtype = np.dtype(dtype)
-        self._data = store.growing(name, self._item_shape, dtype, rows_per_chunk)
+        self._data: h5py.Dataset | None = None
         self._lengths: list[int] = []
         self._pending: list[NDArray[Any]] = []
         self._pending_bytes = 0
@@ -46,10 +48,14 @@ class RaggedColumn:
             self.flush()
 
     def flush(self) -> None:
-        """Write the pending rows to the file."""
-        if not self._pending:
+        """Write the pending rows to the file; the first time the data set is made."""
+        if not self._pending and self._data is not None:
             return
-        block = np.concatenate(self._pending)
+        block = np.concatenate([np.empty((0, *self._item_shape), self._dtype), *self._pending])
+        if self._data is None:
+            # Chunks are stored at full size: a column that fits into one gets one of its own size.
+            rows = max(1, min(self._rows_per_chunk, len(block)))
+            self._data = self._store.growing(self._name, self._item_shape, self._dtype, rows)
         begin = self._data.shape[0]
         self._data.resize(begin + len(block), axis=0)
         self._data[begin:] = block

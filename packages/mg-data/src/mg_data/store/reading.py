@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
 from mg_data.store.index import PathLike, check_clip_ids, match_rows
+from mg_data.store.mapped import MappedFile, MappedRows, map_rows, open_mapped
 from mg_data.store.provenance import Provenance
 from mg_data.store.schema import FORMAT, FORMAT_VERSION, KINDS, parse_version
 from mg_data.store.taint import Taint
@@ -84,7 +85,10 @@ def guarded(path: PathLike, read: Callable[[], Any]) -> Any:
 
 
 class StoreFile:
-    """A store opened for lazy reading: one handle a process, dropped on pickling."""
+    """A store opened for lazy reading: one handle a process, dropped on pickling.
+
+    Memory maps are dropped on pickling too; a forked process goes on with the one it inherited.
+    """
 
     kind = ""
 
@@ -92,6 +96,8 @@ class StoreFile:
         self.path = Path(path)
         self._handle: h5py.File | None = None
         self._owner = 0
+        self._mapped_file: MappedFile | None = None
+        self._mapped: dict[str, MappedRows | None] = {}
         file = self.file
         if file.attrs["mg_kind"] != self.kind:
             found = file.attrs["mg_kind"]
@@ -114,11 +120,44 @@ class StoreFile:
         if self._handle is not None and self._owner == os.getpid():
             self._handle.close()
         self._handle = None
+        self._mapped = {}
+        if self._mapped_file is not None:
+            self._mapped_file.close()
+        self._mapped_file = None
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        state["_handle"] = None
-        return state
+        return {**self.__dict__, "_handle": None, "_mapped_file": None, "_mapped": {}}
+
+    def read_rows(self, name: str, begin: int, end: int, what: str = "") -> NDArray[Any]:
+        """Return a copy of rows ``begin`` to ``end`` of a data set; every byte is checked once a process.
+
+        Args:
+            name: path of the data set. what: how an error message calls it.
+
+        Raises:
+            StoreError: the rows are damaged.
+        """
+        try:
+            rows = self._mapped[name]
+        except KeyError:
+            rows = self._mapped[name] = self._map(name)
+        try:
+            if rows is not None:
+                found = rows.read(begin, end)
+                if found is not None:
+                    return found
+            values: NDArray[Any] = self.file[name][begin:end]
+        except OSError as error:
+            reason = f"is damaged: {what or name} cannot be read"
+            raise StoreError(self.path, reason, "copy it again") from error
+        return values
+
+    def _map(self, name: str) -> MappedRows | None:
+        """Return the rows of a data set if it can be read past HDF5."""
+        file = self.file
+        if self._mapped_file is None:
+            self._mapped_file = open_mapped(file)
+        return None if self._mapped_file is None else map_rows(file[name], self._mapped_file)
 
     def _load(self) -> None:
         file = self.file

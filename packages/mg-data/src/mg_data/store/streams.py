@@ -128,12 +128,8 @@ class StreamsStore(StoreFile):
             )
         begin = self._frame_limits[first + numbers.min()]
         end = self._frame_limits[first + numbers.max() + 1]
-        try:
-            block = self.file[f"streams/{self.stream}/bytes"][begin:end]
-        except OSError as error:
-            raise StoreError(
-                self.path, f"is damaged: frames of '{self.clip_ids[row]}' cannot be read", "copy it again"
-            ) from error
+        base, what = f"streams/{self.stream}/bytes", f"frames of '{self.clip_ids[row]}'"
+        block = self.read_rows(base, int(begin), int(end), what)
         limits = self._frame_limits
         return [
             block[limits[first + number] - begin : limits[first + number + 1] - begin] for number in numbers
@@ -142,7 +138,8 @@ class StreamsStore(StoreFile):
     def boxes(self, row: int) -> NDArray[np.float32]:
         """Return the (T, 4) boxes of a row: x0, y0, x1, y1 in pixels of the source video."""
         first, last = self._clip_limits[row], self._clip_limits[row + 1]
-        return np.asarray(self.file[f"streams/{self.stream}/box"][first:last], np.float32)
+        name, what = f"streams/{self.stream}/box", f"boxes of '{self.clip_ids[row]}'"
+        return np.asarray(self.read_rows(name, int(first), int(last), what), np.float32)
 
 
 def read_streams(path: PathLike, stream: str | None = None) -> StreamsStore:

@@ -1,0 +1,1 @@
+"""Pose estimator ``mediapipe-holistic``: 543 points of body, face and hands by MediaPipe Holistic."""
