@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mg_data.contract import UsageError
+from mg_data.contract import RawClip, UsageError
 from mg_data.datasets.imigue import import_imigue
-from mg_data.datasets.synthetic.corpus import (
+from mg_data.datasets.synthetic.corpus import write_corpus
+from mg_data.datasets.synthetic.motion import GESTURES
+from mg_data.datasets.synthetic.plan import (
     TRAIN_COUNTS,
     CorpusPlan,
     class_counts,
     plan_videos,
-    write_corpus,
 )
-from mg_data.datasets.synthetic.motion import GESTURES
 
 pytest.importorskip("cv2")
 av = pytest.importorskip("av")
@@ -33,6 +35,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("synthetic") / "corpus"
     write_corpus(path, PLAN)
     return path
+
+
+def clips_of(root: Path, **options: Any) -> list[RawClip]:
+    return [clip for source in import_imigue(root, **options).sources for clip in source.read()[0]]
 
 
 def digest(root: Path) -> str:
@@ -86,7 +92,7 @@ def test_both_keypoint_files_and_the_video_have_the_same_frames(corpus: Path) ->
 
 def test_the_import_gives_back_the_numbers_of_the_files(corpus: Path) -> None:
     data = import_imigue(corpus)
-    clips = list(data.clips)
+    clips = clips_of(corpus)
     assert len(clips) == 8
     assert not data.dropped
     assert data.image_size == (128, 96)
@@ -94,7 +100,7 @@ def test_the_import_gives_back_the_numbers_of_the_files(corpus: Path) -> None:
     np.testing.assert_array_equal(
         np.bincount([clip.label for clip in clips], minlength=32), class_counts(PLAN.clips, PLAN.classes)
     )
-    light = {clip.clip_id: clip.joints for clip in import_imigue(corpus, keypoints="light_hand").clips}
+    light = {clip.clip_id: clip.joints for clip in clips_of(corpus, keypoints="light_hand")}
     for clip in clips:
         assert clip.joints is not None
         body = light[clip.clip_id]
@@ -108,9 +114,7 @@ def test_the_import_gives_back_the_numbers_of_the_files(corpus: Path) -> None:
 
 
 def test_missing_points_are_zero_and_the_rest_lies_in_the_image(corpus: Path) -> None:
-    joints = np.concatenate([clip.joints for clip in import_imigue(corpus).clips if clip.joints is not None])[
-        :, 0
-    ]
+    joints = np.concatenate([clip.joints for clip in clips_of(corpus) if clip.joints is not None])[:, 0]
     missing = joints[..., 2] == 0
     assert np.all(joints[missing] == 0)
     assert 0.0 < missing[:, :9].mean() < 0.2
@@ -128,3 +132,20 @@ def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
         write_corpus(tmp_path / "mine", PLAN)
     assert (tmp_path / "mine" / "thesis.tex").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_first_version_of_the_corpus_stays_what_it_was(corpus: Path) -> None:
+    """Recorded results of the demo rest on it: these numbers come from the code that wrote version 1."""
+    facts = json.loads((corpus / "corpus.json").read_text())
+    assert list(facts) == ["plan", "clips", "videos", "frames", "class_counts"]
+    assert facts["plan"] == {name: getattr(PLAN, name) for name in list(PLAN.__dataclass_fields__)[:8]}
+    assert sorted(path.name for path in corpus.iterdir()) == ["0001", "0002", "corpus.json", "subjects.csv"]
+    for video_id, first, frames, elbow in (
+        ("0001", "8,7,45", 168, [28.602, 69.992, 0.745]),
+        ("0002", "24,9,40", 167, [31.532, 73.026, 0.828]),
+    ):
+        assert (corpus / video_id / f"{video_id}_label.csv").read_text().split()[0] == first
+        table = np.loadtxt(corpus / video_id / f"{video_id}_light_hand.csv", delimiter=",")
+        assert len(table) == frames
+        # Another machine's sine may differ in the last bit, and so may a rounding.
+        np.testing.assert_allclose(table[10, 13:16], elbow, atol=0.0011)

@@ -1,89 +1,49 @@
-"""The corpus as files: who does what in which video, keypoints with their noise, labels, frames."""
+"""The corpus as files: keypoints, labels and frames of each video, and the lists beside them."""
 
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_data.contract import UsageError
+from mg_data.contract import StoreError, UsageError
 from mg_data.datasets.synthetic.motion import GESTURES, Pose, add_gesture, idle
-from mg_data.datasets.synthetic.render import Painter, background, write_mp4
-from mg_data.datasets.synthetic.skeleton import LEFT_HAND, RIGHT_HAND, keypoints, light_hand
-from mg_data.datasets.synthetic.style import Style, draw_style
+from mg_data.datasets.synthetic.observe import confuse_hands, crossing, dips, observe
+from mg_data.datasets.synthetic.plan import (
+    DRESS_STREAM,
+    PRESS_STREAM,
+    STYLE_STREAM,
+    VIDEO_STREAM,
+    CorpusPlan,
+    Video,
+    plan_videos,
+    side_files,
+)
+from mg_data.datasets.synthetic.shot import Shot, draw_shot
+from mg_data.datasets.synthetic.skeleton import keypoints, light_hand
+from mg_data.datasets.synthetic.style import Style, draw_style, dress
+from mg_data.datasets.synthetic.table import format_rows
+from mg_data.datasets.synthetic.workplace import spread, workplace
 from mg_data.datasets.synthetic.xlsx import write_xlsx
 
 MARKER = "corpus.json"
-#: Training clips of the challenge by class: the long tail that the corpus follows.
-TRAIN_COUNTS = (
-    10, 393, 38, 199, 80, 23, 57, 824, 80, 3, 284, 137, 97, 41, 26, 24,
-    304, 82, 1, 887, 157, 360, 656, 690, 11, 280, 84, 60, 1155, 6, 2079, 3765,
-)  # fmt: skip
-# Names of random streams: each is a child of the seed, so that one part never changes another.
-_PLAN, _STYLE, _VIDEO = 0, 1, 2
 _MEAN_SECONDS = 1.5
+# Bytes a frame, measured on corpora of this writer and rounded down; see expected_bytes.
+_LIGHT_HAND_BYTES, _OPENPOSE_BYTES = 650, 1400
+_VIDEO_BYTES_A_PIXEL = 0.015
 
 
-@dataclass(frozen=True)
-class CorpusPlan:
-    """What to write; the corpus is a function of this record alone."""
-
-    clips: int
-    subjects: int
-    videos_per_subject: int
-    classes: int
-    height: int
-    width: int
-    fps: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class Video:
-    """One video before it is drawn: classes of its clips in their order."""
-
-    video_id: str
-    subject: int
-    labels: tuple[int, ...]
-
-
-def class_counts(num_clips: int, num_classes: int) -> NDArray[np.int64]:
-    """Return (32,) clips of each class: the challenge's proportions, at least one of each while clips last.
-
-    ``num_classes`` keeps the most frequent classes only.
-    """
-    weights = np.array(TRAIN_COUNTS, np.float64)
-    used = np.argsort(-weights, kind="stable")[:num_classes]
-    counts = np.zeros(len(weights), np.int64)
-    counts[used[:num_clips]] = 1
-    left = num_clips - int(counts.sum())
-    share = np.zeros_like(weights)
-    share[used] = left * weights[used] / weights[used].sum()
-    counts += np.floor(share).astype(np.int64)
-    rest = np.argsort(np.floor(share) - share, kind="stable")[: num_clips - int(counts.sum())]
-    counts[rest] += 1
-    return counts
-
-
-def plan_videos(plan: CorpusPlan) -> list[Video]:
-    """Deal the clips to people and videos; videos without a clip are left out."""
-    rng = np.random.default_rng([plan.seed, _PLAN])
-    labels = rng.permutation(np.repeat(np.arange(len(GESTURES)), class_counts(plan.clips, plan.classes)))
-    num_videos = plan.subjects * plan.videos_per_subject
-    # Subjects take turns, so that fewer clips than videos still reach every subject.
-    return [
-        Video(f"{index + 1:04d}", index % plan.subjects, tuple(labels[index::num_videos].tolist()))
-        for index in range(min(num_videos, plan.clips))
-    ]
+def person(plan: CorpusPlan, subject: int) -> Style:
+    """Return the person with this number; the same one in every video."""
+    style = draw_style(np.random.default_rng([plan.seed, STYLE_STREAM, subject]))
+    if plan.scene == "press":
+        style = dress(style, np.random.default_rng([plan.seed, DRESS_STREAM, subject]))
+    return style
 
 
 def _timeline(
@@ -100,36 +60,6 @@ def _timeline(
     return spans, frame
 
 
-def _observe(
-    points: NDArray[np.float64],
-    visible: NDArray[np.float64],
-    plan: CorpusPlan,
-    scale: float,
-    style: Style,
-    rng: np.random.Generator,
-) -> NDArray[np.float64]:
-    """Return (F, 137, 3) as a pose estimator would see it: noise, scores, missing points as 0, 0, 0."""
-    num_frames = len(points)
-    score = np.clip(visible * rng.normal(0.82, 0.07, visible.shape), 0, 0.99)
-    # Noise grows where the score is low; now and then a frame is tracked badly.
-    bad = 1.0 + 3.0 * (rng.random((num_frames, 1)) < 0.02)
-    sigma = style.jitter * scale * bad * (1.6 - score)
-    seen = points + rng.normal(0, 1, points.shape) * sigma[..., None]
-    missing = (rng.random(score.shape) < style.dropout) | (score < 0.15)
-    for block in (LEFT_HAND, RIGHT_HAND):
-        missing[:, block] |= _lost(rng, num_frames, 0.012, 6)[:, None]
-    outside = (seen < 0).any(-1) | (seen[..., 0] >= plan.width) | (seen[..., 1] >= plan.height)
-    table = np.concatenate([seen, score[..., None]], axis=-1)
-    table[missing | outside] = 0.0
-    return np.round(table, 3)
-
-
-def _lost(rng: np.random.Generator, num_frames: int, rate: float, length: int) -> NDArray[np.bool_]:
-    """Return (F,) frames in which a whole hand is lost, for ``length`` frames at a time."""
-    begins = rng.random(num_frames) < rate
-    return np.convolve(begins, np.ones(length), "full")[:num_frames] > 0
-
-
 def _camera(plan: CorpusPlan, style: Style, rng: np.random.Generator) -> tuple[float, NDArray[np.float64]]:
     """Return pixels a shoulder width, and where the neck is in the image."""
     scale = style.scale * rng.uniform(0.94, 1.06) * min(plan.width / 2.3, plan.height / 2.6)
@@ -144,56 +74,116 @@ def _paint(
     plan: CorpusPlan,
     style: Style,
     scale: float,
+    shot: Shot | None,
     rng: np.random.Generator,
 ) -> Iterator[NDArray[np.uint8]]:
-    painter = Painter(background(rng, plan.height, plan.width), style, scale)
-    for frame in range(len(points)):
-        yield painter.paint(points[frame], hidden[frame])
+    # Drawing needs OpenCV, keypoints alone do not.
+    from mg_data.datasets.synthetic.render import Painter, background
 
-
-def _write_video(root: Path, video: Video, plan: CorpusPlan, style: Style) -> int:
-    """Write one video's folder and return its number of frames."""
-    rng = np.random.default_rng([plan.seed, _VIDEO, int(video.video_id)])
-    spans, num_frames = _timeline(video, rng, style, plan.fps)
-    pose: Pose = idle(rng, style, num_frames, plan.fps)
-    for label, (start, stop) in zip(video.labels, spans):
-        add_gesture(pose, label, start, stop, rng, style, plan.fps)
-    relative, visible = keypoints(pose, style)
-    scale, neck = _camera(plan, style, rng)
-    points = relative * scale + neck
-    table = _observe(points, visible, plan, scale, style, rng)
-    folder = root / video.video_id
-    folder.mkdir()
-    write_xlsx(folder / f"{video.video_id}_openpose.xlsx", table.reshape(num_frames, -1))
-    hands = light_hand(table).reshape(num_frames, -1).tolist()
-    text = "".join(
-        f"{index}," + ",".join([f"{value:.3f}" for value in row]) + "\n" for index, row in enumerate(hands)
-    )
-    (folder / f"{video.video_id}_light_hand.csv").write_text(text, encoding="utf-8")
-    # The convention "raw": classes count from 1, the last one is 99; the end is the last frame itself.
-    raw = [99 if label == len(GESTURES) - 1 else label + 1 for label in video.labels]
-    lines = [f"{label},{start},{stop - 1}\n" for label, (start, stop) in zip(raw, spans)]
-    (folder / f"{video.video_id}_label.csv").write_text("".join(lines), encoding="utf-8")
-    frames = _paint(points, pose.hidden, plan, style, scale, rng)
-    write_mp4(folder / f"{video.video_id}.mp4", frames, plan.height, plan.width, plan.fps)
-    return num_frames
-
-
-def _write_videos(
-    root: Path, videos: Sequence[Video], plan: CorpusPlan, styles: Sequence[Style], workers: int
-) -> Iterator[int]:
-    """Write all folders and yield the frames of each video, in their order."""
-    arguments = [(root, video, plan, styles[video.subject]) for video in videos]
-    if workers <= 1:
-        yield from (_write_video(*each) for each in arguments)
+    if shot is None:
+        painter = Painter(background(rng, plan.height, plan.width), style, scale)
+        for frame in range(len(points)):
+            yield painter.paint(points[frame], hidden[frame])
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_write_video, *zip(*arguments))
+    from mg_data.datasets.synthetic.press import PressPainter
+
+    press = PressPainter(style, shot, plan.height, plan.width, rng)
+    for frame in range(len(points)):
+        yield press.paint_frame(frame, points[frame], hidden[frame])
 
 
-def subject_id(subject: int) -> str:
-    """Return the id of the subject with this number, counted from 0."""
-    return f"s{subject + 1:02d}"
+class Scenario:
+    """One video worked out: what is where in which frame, before anything is written.
+
+    Attributes:
+        spans: half-open frames of each clip. points: (F, 137, 2) true pixels. table: (F, 137, 3) what the
+            pose estimator says. hidden: (F, 2) hands behind the body.
+    """
+
+    def __init__(self, video: Video, plan: CorpusPlan) -> None:
+        self._plan = plan
+        self._style = style = person(plan, video.subject)
+        self._rng = rng = np.random.default_rng([plan.seed, VIDEO_STREAM, int(video.video_id)])
+        self.spans, self.num_frames = _timeline(video, rng, style, plan.fps)
+        pose: Pose = idle(rng, style, self.num_frames, plan.fps)
+        for label, (start, stop) in zip(video.labels, self.spans):
+            add_gesture(pose, label, start, stop, rng, style, plan.fps)
+        self.shot: Shot | None = None
+        if plan.scene == "press":
+            press_rng = np.random.default_rng([plan.seed, PRESS_STREAM, int(video.video_id)])
+            self.shot = shot = draw_shot(plan, style, pose, video.labels, self.spans, press_rng)
+            relative, visible = keypoints(pose, style)
+            self.scale = shot.scale
+            self.points = shot.place(relative)
+            visible *= shot.hide(self.points) * dips(self.points, shot.scale, plan.fps, press_rng)
+            seen = observe(self.points, visible, plan, shot.scale, style, rng)
+            self.table = confuse_hands(seen, crossing(self.points, shot.scale), press_rng)
+        else:
+            relative, visible = keypoints(pose, style)
+            self.scale, neck = _camera(plan, style, rng)
+            self.points = relative * self.scale + neck
+            self.table = observe(self.points, visible, plan, self.scale, style, rng)
+        self.hidden = pose.hidden
+
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """Draw the frames, (H, W, 3) RGB; once."""
+        return _paint(self.points, self.hidden, self._plan, self._style, self.scale, self.shot, self._rng)
+
+
+def _write_video(root: Path, video: Video, plan: CorpusPlan) -> int:
+    """Write one video's folder and return its number of frames."""
+    scenario = Scenario(video, plan)
+    folder = root / video.video_id
+    try:
+        folder.mkdir()
+        if plan.keypoints != "light_hand":
+            write_xlsx(
+                folder / f"{video.video_id}_openpose.xlsx", scenario.table.reshape(scenario.num_frames, -1)
+            )
+        if plan.keypoints != "openpose":
+            hands = light_hand(scenario.table).reshape(scenario.num_frames, -1)
+            with (folder / f"{video.video_id}_light_hand.csv").open("wb") as file:
+                file.writelines(format_rows(hands, between=b",", numbered=True))
+        # The convention "raw": classes count from 1, the last one is 99; the end is the last frame itself.
+        raw = [99 if label == len(GESTURES) - 1 else label + 1 for label in video.labels]
+        lines = [f"{label},{start},{stop - 1}\n" for label, (start, stop) in zip(raw, scenario.spans)]
+        (folder / f"{video.video_id}_label.csv").write_text("".join(lines), encoding="utf-8")
+        if plan.video:
+            from mg_data.datasets.synthetic.render import write_mp4
+
+            write_mp4(folder / f"{video.video_id}.mp4", scenario.frames(), plan.height, plan.width, plan.fps)
+    except OSError as error:
+        # The library of the video encoder raises errors of its own kinds, all of them OSError.
+        raise StoreError(folder, f"cannot be written: {error.strerror or error}") from error
+    return scenario.num_frames
+
+
+def expected_bytes(plan: CorpusPlan) -> int:
+    """Return about how many bytes the corpus will take; rather too few than too many."""
+    clips = sum(len(video.labels) for video in plan_videos(plan))
+    frames = clips * (_MEAN_SECONDS * plan.fps + 6)
+    total = 0.0
+    if plan.keypoints != "light_hand":
+        total += frames * _OPENPOSE_BYTES
+    if plan.keypoints != "openpose":
+        total += frames * _LIGHT_HAND_BYTES
+    if plan.video:
+        total += frames * plan.height * plan.width * _VIDEO_BYTES_A_PIXEL
+    return round(total)
+
+
+def _check_space(out: Path, plan: CorpusPlan) -> None:
+    """Raise StoreError if the disk is clearly too small."""
+    folder = out
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    wanted, free = expected_bytes(plan), shutil.disk_usage(folder).free
+    if free < wanted:
+        raise StoreError(
+            out,
+            f"the corpus takes about {wanted / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            "choose another folder, a smaller --scale or --size, --keypoints light_hand, or --no-video",
+        )
 
 
 def write_corpus(
@@ -201,44 +191,56 @@ def write_corpus(
 ) -> dict[str, Any]:
     """Write the corpus; ``out`` appears when it is complete. ``advance`` is told of finished clips.
 
-    The corpus does not depend on ``workers``, the number of processes.
+    The corpus does not depend on ``workers``, the number of processes; each holds one video at a time. An
+    interrupted run leaves nothing behind, and what a killed one left is removed (see workplace.py).
 
     Returns:
-        ``clips``, ``videos``, ``frames``, ``class_counts``.
+        ``clips``, ``videos``, ``frames``, ``class_counts``; of a scaled corpus also ``parts``: clips, videos,
+        subjects and class counts of train, val and test.
 
     Raises:
         UsageError: ``out`` exists and was not written by this function.
+        StoreError: the disk is too small or full, or the folder cannot be written.
+        DataError: a worker process died.
     """
     out = Path(out)
     if out.exists() and not (out / MARKER).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             f"{out}: exists and is no synthetic corpus (it has no {MARKER}); choose another folder"
         )
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        videos = plan_videos(plan)
-        styles = [
-            draw_style(np.random.default_rng([plan.seed, _STYLE, index])) for index in range(plan.subjects)
-        ]
-        frames = 0
-        for video, count in zip(videos, _write_videos(temporary, videos, plan, styles, workers)):
-            frames += count
+    _check_space(out, plan)
+    videos = plan_videos(plan)
+    labels = np.array([label for video in videos for label in video.labels])
+    facts: dict[str, Any] = {"clips": len(labels), "videos": len(videos), "frames": 0}
+    with workplace(out) as folder:
+        arguments = [(folder, video, plan) for video in videos]
+        for video, frames in zip(videos, spread(_write_video, arguments, workers)):
+            facts["frames"] += frames
             advance(len(video.labels))
-        lines = [f"{video.video_id},{subject_id(video.subject)}\n" for video in videos]
-        (temporary / "subjects.csv").write_text("video_id,subject_id\n" + "".join(lines), encoding="utf-8")
-        facts = {
-            "clips": plan.clips,
-            "videos": len(videos),
-            "frames": frames,
-            "class_counts": class_counts(plan.clips, plan.classes).tolist(),
-        }
-        (temporary / MARKER).write_text(
-            json.dumps({"plan": asdict(plan), **facts}, indent=2) + "\n", encoding="utf-8"
-        )
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for name, text in side_files(videos, bool(plan.scale)).items():
+            (folder / name).write_text(text, encoding="utf-8")
+        facts["class_counts"] = np.bincount(labels, minlength=len(GESTURES)).tolist()
+        if plan.scale:
+            facts["parts"] = _parts(videos)
+        kept = {"version": plan.version} if plan.version > 1 else {}
+        text = json.dumps({**kept, "plan": plan.to_json(), **facts}, indent=2)
+        (folder / MARKER).write_text(text + "\n", encoding="utf-8")
     return facts
+
+
+def _parts(videos: list[Video]) -> dict[str, dict[str, Any]]:
+    """Return clips, videos and subjects of each part, and its clips by class."""
+    result: dict[str, dict[str, Any]] = {}
+    for part in ("train", "val", "test"):
+        chosen = [video for video in videos if video.part == part]
+        labels = [label for video in chosen for label in video.labels]
+        result[part] = {
+            "clips": len(labels),
+            "videos": len(chosen),
+            "subjects": len({video.subject for video in chosen}),
+            "class_counts": np.bincount(labels, minlength=len(GESTURES)).tolist(),
+        }
+    return result
+
+
+__all__ = ["MARKER", "CorpusPlan", "Scenario", "expected_bytes", "person", "write_corpus"]

@@ -172,10 +172,15 @@ def add_gesture(
     strength_pair = strength[:, None]
     amplitude = style.amplitude * rng.uniform(0.85, 1.15)
     rate = gesture.cycles * style.speed * rng.uniform(0.85, 1.15)
+    shift = np.zeros(2)
+    if style.manner is not None:
+        amplitude *= style.manner.size[label]
+        rate *= style.manner.pace[label]
+        shift = style.manner.shift[label]
     phase = 2 * np.pi * (rate * np.arange(num_frames) / fps + rng.random())
     wave = np.stack([np.sin(phase), np.cos(phase) if gesture.circle else np.sin(phase)], axis=1)
     if gesture.hands != "none":
-        _move_hands(pose, gesture, span, strength, wave * amplitude, rng, style, fps)
+        _move_hands(pose, gesture, span, strength, wave * amplitude, shift, rng, style, fps)
     # Breathing and shaking are the oscillation itself; other lifts and shifts are held.
     breath = 0.5 - 0.5 * np.cos(phase) if label == 1 else np.ones(num_frames)
     pose.head[span] += strength_pair * np.array(gesture.head) * amplitude
@@ -197,6 +202,7 @@ def _move_hands(
     span: slice,
     strength: NDArray[np.float64],
     wave: NDArray[np.float64],
+    shift: NDArray[np.float64],
     rng: np.random.Generator,
     style: Style,
     fps: float,
@@ -208,7 +214,7 @@ def _move_hands(
         side = -1.0 if hand == 0 else 1.0
         mirror = np.array([side, 1.0])
         if hand in hands:
-            target = np.array(gesture.target) * mirror + miss
+            target = (np.array(gesture.target) + shift) * mirror + miss
             swing = np.array(gesture.swing) * mirror * wave
             if gesture.opposed and hand == 0:
                 swing = -swing

@@ -79,6 +79,12 @@ class Painter:
             points: (137, 2) pixels. hidden: (2,) the right and left hand behind the body above 0.5.
         """
         image = self._wall.copy()
+        self._figure(image, points, hidden)
+        return image
+
+    def _figure(
+        self, image: NDArray[np.uint8], points: NDArray[np.floating], hidden: NDArray[np.floating]
+    ) -> None:
         body, face = points[BODY], points[FACE]
         for hand, joint, block in ((0, 2, RIGHT_HAND), (1, 5, LEFT_HAND)):
             if hidden[hand] > 0.5:
@@ -88,7 +94,6 @@ class Painter:
         for hand, joint, block in ((0, 2, RIGHT_HAND), (1, 5, LEFT_HAND)):
             if hidden[hand] <= 0.5:
                 self._arm(image, body, points[block], joint)
-        return image
 
     def _torso(self, image: NDArray[np.uint8], body: NDArray[np.floating]) -> None:
         style, scale = self._style, self._scale
@@ -153,11 +158,13 @@ class Painter:
         self, image: NDArray[np.uint8], body: NDArray[np.floating], hand: NDArray[np.floating], joint: int
     ) -> None:
         style = self._style
-        shoulder, elbow, wrist = body[joint], body[joint + 1], body[joint + 2]
-        edge = _dim(style.sleeve, 6)
-        arm = np.array([shoulder, elbow, wrist])
-        self._line(image, arm, edge, 0.2)
+        arm = body[joint : joint + 3]
+        self._line(image, arm, _dim(style.sleeve, 6), 0.2)
         self._line(image, arm, style.sleeve, 0.17)
+        self._hand(image, hand)
+
+    def _hand(self, image: NDArray[np.uint8], hand: NDArray[np.floating]) -> None:
+        style = self._style
         shade = _dim(style.skin, 8)
         self._polygon(image, hand[_PALM], style.skin)
         for finger in _FINGERS:

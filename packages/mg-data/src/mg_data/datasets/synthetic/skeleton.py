@@ -12,7 +12,6 @@ BODY, FACE, LEFT_HAND, RIGHT_HAND = slice(0, 25), slice(25, 95), slice(95, 116),
 FINGER_TIPS = (4, 8, 12, 16, 20)
 # The head's centre when nothing moves; the anchor of gestures at the head.
 HEAD_CENTRE = np.array([0.0, -0.52])
-_MAX_FOREARM = 0.68
 
 
 def _arc(x0: float, x1: float, y: float, bend: float, count: int) -> NDArray[np.float64]:
@@ -89,12 +88,12 @@ def keypoints(pose: Pose, style: Style) -> tuple[NDArray[np.float64], NDArray[np
         )
         tip = pose.tips[:, hand] + neck * 0.5
         tip = tip + pose.on_head[:, hand, None] * (pose.head + HEAD_CENTRE + 0.5 * neck)
-        elbow = shoulder + np.array([side * 0.14, 0.7]) + pose.elbow_shift[:, hand]
+        elbow = shoulder + np.array([side * 0.14, style.upper_arm]) + pose.elbow_shift[:, hand]
         wrist = tip - style.hand_length * _unit(tip - elbow)
         # A raised hand takes the elbow along; a forearm is never longer than it is.
         reach = wrist - elbow
         length = np.linalg.norm(reach, axis=1, keepdims=True)
-        elbow = np.where(length > _MAX_FOREARM, wrist - _MAX_FOREARM * _unit(reach), elbow)
+        elbow = np.where(length > style.forearm, wrist - style.forearm * _unit(reach), elbow)
         body[:, joint], body[:, joint + 1], body[:, joint + 2] = shoulder, elbow, wrist
         block = RIGHT_HAND if hand == 0 else LEFT_HAND
         _fill_hand(points[:, block], wrist, _unit(tip - wrist), pose.curl[:, hand], side, style)

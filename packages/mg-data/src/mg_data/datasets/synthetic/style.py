@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
 _SKIN = np.array([(241, 205, 180), (224, 180, 150), (198, 146, 112), (150, 103, 74), (104, 70, 50)])
+
+
+#: Patterns of shirts; see clothes.py.
+PATTERNS = ("stripes", "hoops", "checks", "dots", "weave", "plain")
+HAIR = ("short", "long", "bald", "cap")
+_NUM_CLASSES = 32
+
+
+@dataclass(frozen=True)
+class Wardrobe:
+    """What a person wears in front of the press.
+
+    Args:
+        pattern: one of :data:`PATTERNS`, in ``second`` on the shirt's colour. period: its size in shoulder
+            widths. sleeve: share of the arm that is covered. hair: one of :data:`HAIR`.
+        jacket: an open jacket over the shirt, in ``second``.
+    """
+
+    pattern: str
+    second: Colour
+    period: float
+    sleeve: float
+    hair: str
+    cap: Colour
+    glasses: bool
+    beard: bool
+    jacket: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Manner:
+    """A person's own way with every class: (32, 2) shift of targets, (32,) factors of pace and of size."""
+
+    shift: NDArray[np.float64]
+    pace: NDArray[np.float64]
+    size: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -22,6 +60,7 @@ class Style:
         bias: (2,) by how much this person misses every target.
         sway: size of idle motion. talk: how much the mouth moves.
         jitter: standard deviation of keypoint noise. dropout: probability that a point is not found.
+        upper_arm, forearm: lengths, the second one at most. lean: tilt of the seated body in radians.
     """
 
     scale: float
@@ -32,8 +71,8 @@ class Style:
     speed: float
     amplitude: float
     right_handed: float
-    rest: np.ndarray
-    bias: np.ndarray
+    rest: NDArray[np.float64]
+    bias: NDArray[np.float64]
     sway: float
     talk: float
     jitter: float
@@ -43,9 +82,14 @@ class Style:
     sleeve: Colour
     hair: Colour
     tie: bool
+    upper_arm: float = 0.7
+    forearm: float = 0.68
+    lean: float = 0.0
+    manner: Manner | None = None
+    wardrobe: Wardrobe | None = None
 
 
-def _colour(values: np.ndarray) -> Colour:
+def _colour(values: NDArray[np.float64]) -> Colour:
     red, green, blue = (int(value) for value in np.clip(values, 0, 255))
     return red, green, blue
 
@@ -76,4 +120,40 @@ def draw_style(rng: np.random.Generator) -> Style:
         sleeve=_colour(skin if bare_arms else shirt * 0.88),
         hair=_colour(np.array([60, 45, 35]) * rng.uniform(0.3, 2.6)),
         tie=bool(rng.random() < 0.4),
+    )
+
+
+def dress(style: Style, rng: np.random.Generator) -> Style:
+    """Return the person with clothes, a build, a preferred hand and manners of their own (scene ``press``).
+
+    A gesture of one hand is nearly always done with the preferred hand: the mirror image of a right-handed
+    person is a left-handed one, so that a horizontal flip makes a person who could be in the corpus.
+    """
+    shirt = np.array(style.shirt, np.float64)
+    second = np.where(shirt.mean() > 128, shirt * 0.35, 255 - (255 - shirt) * 0.4) + rng.normal(0, 15, 3)
+    wardrobe = Wardrobe(
+        pattern=PATTERNS[rng.integers(len(PATTERNS))],
+        second=_colour(second),
+        period=rng.uniform(0.1, 0.24),
+        sleeve=(0.0, 0.4, 0.95, 0.95)[rng.integers(4)],
+        hair=HAIR[rng.choice(4, p=(0.45, 0.3, 0.1, 0.15))],
+        cap=_colour(rng.uniform(20, 235, 3)),
+        glasses=bool(rng.random() < 0.3),
+        beard=bool(rng.random() < 0.3),
+        jacket=bool(rng.random() < 0.3),
+        seed=int(rng.integers(1 << 31)),
+    )
+    manner = Manner(
+        shift=rng.normal(0, 0.02, (_NUM_CLASSES, 2)),
+        pace=np.exp(rng.normal(0, 0.12, _NUM_CLASSES)),
+        size=np.exp(rng.normal(0, 0.12, _NUM_CLASSES)),
+    )
+    return replace(
+        style,
+        right_handed=0.97 if rng.random() < 0.85 else 0.03,
+        upper_arm=rng.uniform(0.64, 0.76),
+        forearm=rng.uniform(0.62, 0.72),
+        lean=float(np.clip(rng.normal(0, 0.03), -0.06, 0.06)),
+        manner=manner,
+        wardrobe=wardrobe,
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mg_data.datasets.synthetic.table import format_rows
+
 _HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
@@ -43,14 +45,16 @@ def _part(name: str) -> zipfile.ZipInfo:
 
 def write_xlsx(path: Path, table: NDArray[np.floating], decimals: int = 3) -> None:
     """Write (rows, columns) numbers with a fixed number of decimals, no header."""
-    row_text = "<row>" + f"<c><v>%.{decimals}f</v></c>" * table.shape[1] + "</row>"
+    rows = format_rows(
+        table, decimals=decimals, before=b"<c><v>", after=b"</v></c>", opens=b"<row>", closes=b"</row>"
+    )
     with zipfile.ZipFile(path, "w", compresslevel=1) as archive:
-        for name, text in _PARTS.items():
-            archive.writestr(_part(name), _HEAD + text, compresslevel=1)
+        for name, part in _PARTS.items():
+            archive.writestr(_part(name), _HEAD + part, compresslevel=1)
         info = _part("xl/worksheets/sheet1.xml")
         info._compresslevel = 1  # type: ignore[attr-defined]  # only writestr takes it openly
         with archive.open(info, "w") as sheet:
             sheet.write(f'{_HEAD}<worksheet xmlns="{_MAIN}"><sheetData>'.encode())
-            for row in table.tolist():
-                sheet.write((row_text % tuple(row)).encode())
+            for text in rows:
+                sheet.write(text)
             sheet.write(b"</sheetData></worksheet>")
