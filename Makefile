@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES := packages/mg-data packages/mg-skeleton packages/mg-rgb packages/mg-adapt packages/mg-fusion
 SOURCES := $(PACKAGES) examples tests conftest.py tools benchmarks
-EDITABLE := -e "packages/mg-data[prep,plot,testing]" -e packages/mg-skeleton -e packages/mg-rgb \
+EDITABLE := -e "packages/mg-data[prep,plot,pose,testing]" -e packages/mg-skeleton -e packages/mg-rgb \
 	-e packages/mg-adapt -e "packages/mg-fusion[report]"
 TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl build hatchling
 # One thread a test process: two of them share the cores.

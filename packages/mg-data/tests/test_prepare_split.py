@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_protocols_that_are_refused(
 
 
 def test_exactly_one_protocol_is_needed(work: Path) -> None:
-    with pytest.raises(UsageError, match="either --protocol or --protocol-json"):
+    with pytest.raises(UsageError, match="exactly one of --protocol, --protocol-json and --table"):
         split(clips=work / "clips.h5", labels=work / "labels.csv", out=work / "s.h5", console=QUIET)
 
 
@@ -157,3 +158,70 @@ def test_stats_by_part_know_no_target_class(work: Path) -> None:
     ).data
     assert both["clips_by_class"]["target"] == [0, 0, 4, 4]
     assert np.sum(both["clips_by_class"]["train"]) == 8
+
+
+def by_table(work: Path, text: str) -> StageResult:
+    (work / "table.csv").write_text(text)
+    return split(
+        clips=work / "clips.h5",
+        labels=work / "labels.csv",
+        out=work / "split.h5",
+        table=work / "table.csv",
+        console=QUIET,
+    )
+
+
+def _lines(words: dict[int, str]) -> str:
+    lines = [f"c{index:02d},v{index // 2}.mp4,{word}" for index, word in words.items()]
+    return "\n".join(["clip_id,video,split", *lines, ""])
+
+
+def test_a_table_says_the_parts_by_clip_id_in_any_order(work: Path) -> None:
+    words = {11: "test", 8: "target", 0: "Train", 1: "training", 4: "dev", 5: "validation", 6: ""}
+    result = by_table(work, _lines(words))
+    store = read_split(work / "split.h5")
+    parts = {
+        name: sorted(store.clip_ids[store.names == name].tolist()) for name in ("train", "val", "target")
+    }
+    assert parts == {"train": ["c00", "c01"], "val": ["c04", "c05"], "target": ["c08", "c11"]}
+    assert store.labels[store.names == "target"].tolist() == [-1, -1]
+    assert result.data["left_out"] == 10
+    same = run(
+        work,
+        {
+            "train": {"clips": ["c00", "c01"]},
+            "val": {"clips": ["c04", "c05"]},
+            "target": {"clips": ["c08", "c11"]},
+        },
+    )
+    assert same.data["digest"] == result.data["digest"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (_lines({0: "trian"}), "line 2, column split: 'trian' is no part (did you mean 'train'?)"),
+        (_lines({0: "train", 77: "val"}), "line 3: .* does not hold clip 'c77'"),
+        ("clip_id,video\nc00,v0.mp4\n", "line 1: lacks the column split"),
+        (_lines({0: "train", 1: "test"}), "subject(s) anna are in the target and also in train or val"),
+        (_lines({0: "val"}), "no clip is in train"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused(work: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        by_table(work, text)
+    assert re.search(message if ".*" in message else re.escape(message), str(caught.value))
+    assert not (work / "split.h5").exists()
+
+
+def test_exactly_one_way_to_say_the_parts(work: Path) -> None:
+    (work / "table.csv").write_text(_lines({0: "train"}))
+    with pytest.raises(UsageError, match="exactly one of --protocol, --protocol-json and --table"):
+        split(
+            clips=work / "clips.h5",
+            labels=work / "labels.csv",
+            out=work / "split.h5",
+            protocol_json={},
+            table=work / "table.csv",
+            console=QUIET,
+        )

@@ -1,12 +1,15 @@
-"""``mg data split``: clips and a protocol -> who is train, val and target; the target's labels stay behind.
+"""``mg data split``: clips and a protocol or a table -> who is train, val and target; the target's labels
+stay behind.
 
 A protocol is a table with ``[train]``, ``[val]`` and ``[target]``; each part claims clips by ``subjects``,
 ``videos``, ``clips``, ``subjects_file`` or ``videos_file`` (one id a line); ``rest = "target"`` gives all
-clips that nobody claims to one part.
+clips that nobody claims to one part. A table is a csv of clips (:func:`mg_data.datasets.clips_table.
+read_clip_table`) whose column ``split`` names each clip's part, or is empty for clips in no part.
 """
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +23,18 @@ from mg_data.labels import read_labels
 from mg_data.store import ClipsStore, Provenance, read_clips, write_split
 
 PARTS = ("train", "val", "target")
+#: what the column ``split`` of a table may say -> part
+SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "target": "target",
+    "test": "target",
+    "testing": "target",
+}
 _KEYS = ("subjects", "videos", "clips", "subjects_file", "videos_file")
 
 
@@ -27,8 +42,6 @@ def _read_protocol(
     protocol: Path | None, protocol_json: Mapping[str, Any] | None
 ) -> tuple[Mapping[str, Any], Path, str]:
     """Return the table, the folder its files are relative to, and how messages call it."""
-    if (protocol is None) == (protocol_json is None):
-        raise UsageError("data split needs either --protocol or --protocol-json, and not both")
     if protocol is None:
         if not isinstance(protocol_json, Mapping):
             raise UsageError(f"the protocol must be a table, found {type(protocol_json).__name__}")
@@ -103,6 +116,33 @@ def _claim(clips: ClipsStore, table: Mapping[str, Any], folder: Path, where: str
     return names
 
 
+def _claim_by_table(clips: ClipsStore, path: Path) -> NDArray[np.str_]:
+    """Return (N,) the part of each clip by the column ``split``, "" where it is empty or there is no line."""
+    from mg_data.datasets.clips_table import read_clip_table
+
+    table = read_clip_table(path, labels=False)
+    if "split" not in table.columns:
+        raise DataError(f"{path}, line 1: lacks the column split")
+    row_of = {clip_id: row for row, clip_id in enumerate(clips.clip_ids.tolist())}
+    names = np.full(len(clips), "", dtype="<U6")
+    for line in table.rows:
+        if not line.split:
+            continue
+        part = SPLIT_WORDS.get(line.split.lower())
+        if part is None:
+            close = difflib.get_close_matches(line.split.lower(), SPLIT_WORDS, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"wanted one of: {', '.join(SPLIT_WORDS)}"
+            raise DataError(f"{path}, line {line.line}, column split: '{line.split}' is no part ({hint})")
+        if line.clip_id not in row_of:
+            some = ", ".join(clips.clip_ids[:3].tolist())
+            raise DataError(
+                f"{path}, line {line.line}: {clips.path} does not hold clip '{line.clip_id}' "
+                f"(it has: {some} ...)"
+            )
+        names[row_of[line.clip_id]] = part
+    return names
+
+
 def _shared(column: NDArray[np.str_], names: NDArray[np.str_], one: Sequence[str], other: str) -> list[str]:
     """Return the ids that stand in part ``other`` and in one of ``one``; "" (unknown) is never shared."""
     here = set(column[np.isin(names, list(one))].tolist())
@@ -116,19 +156,35 @@ def split(
     out: Path,
     protocol: Path | None = None,
     protocol_json: Mapping[str, Any] | None = None,
+    table: Path | None = None,
     console: Console,
 ) -> StageResult:
     """Write the split store: labels of train and val, -1 for every target clip.
+
+    Args:
+        clips: clips store. labels: labels.csv, the truth. out: the store to write.
+        protocol, protocol_json, table: exactly one of them says which clip is in which part: a TOML file, its
+            table, or a csv whose column ``split`` holds train, val or target (or a word of SPLIT_WORDS),
+            joined by clip id. Clips that the csv lists and the store lacks are an error if they have a part.
 
     Raises:
         UsageError: a malformed protocol.
         DataError: an id that the clips store lacks; a clip claimed twice; a subject or video in the target
             and also in train or val; no train clip; a train or val clip without a label.
     """
-    table, folder, where = _read_protocol(protocol, protocol_json)
-    _check_form(table, where)
+    if sum(way is not None for way in (protocol, protocol_json, table)) != 1:
+        raise UsageError("data split needs exactly one of --protocol, --protocol-json and --table")
     store = read_clips(clips)
-    names = _claim(store, table, folder, where)
+    claims: dict[str, Any]
+    if table is not None:
+        where = str(table)
+        names = _claim_by_table(store, table)
+        claims = {"table": {name: store.clip_ids[names == name].tolist() for name in PARTS}}
+    else:
+        rules, folder, where = _read_protocol(protocol, protocol_json)
+        _check_form(rules, where)
+        names = _claim(store, rules, folder, where)
+        claims = {"protocol": dict(rules)}
     for kind, column in (("subject", store.subject_ids), ("video", store.video_ids)):
         leaked = _shared(column, names, ("train", "val"), "target")
         if leaked:
@@ -164,7 +220,7 @@ def split(
         subject_ids=store.subject_ids[rows],
         class_names=store.class_names,
         vocabulary=store.vocabulary,
-        provenance=Provenance("mg data split", {"protocol": dict(table)}, {"clips": store.digest}),
+        provenance=Provenance("mg data split", claims, {"clips": store.digest}),
     )
     for warning in warnings:
         console.warn(warning)
