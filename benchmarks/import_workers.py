@@ -1,4 +1,4 @@
-"""Import with two processes beside one, and memory of ten times the clips: ``python -m benchmarks.import_workers``.
+"""Import with two processes beside one, and its memory: ``python -m benchmarks.import_workers``.
 
 The corpus is synthetic, in the challenge's file layouts: one workbook of 137 keypoints a video.
 """

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record_run import RESULTS, commit
-from mg_data.datasets.openpose_json import read_recording
+from mg_data.datasets.openpose.importer import read_recording
 
 PARTS = {
     "pose_keypoints_2d": 25,

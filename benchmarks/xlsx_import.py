@@ -17,7 +17,7 @@ import numpy as np
 import openpyxl
 
 from benchmarks.record_run import RESULTS, commit
-from mg_data.datasets.imigue_files import read_openpose_xlsx
+from mg_data.datasets.imigue.files import read_openpose_xlsx
 from mg_data.datasets.synthetic.xlsx import write_xlsx
 
 FRAMES, COLUMNS = 1500, 411

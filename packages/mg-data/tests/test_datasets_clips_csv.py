@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mg_data.cli.console import TerminalConsole
 from mg_data.contract import DataError, UsageError
-from mg_data.datasets.clips_csv import import_clips, open_frames, read_clip_table
+from mg_data.datasets.clips.importer import import_clips, open_frames, read_clip_table
 from mg_data.labels import read_labels
 from mg_data.prepare.importing import import_data
 from mg_data.store import ClipsWriter, read_clips

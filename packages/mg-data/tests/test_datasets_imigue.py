@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mg_data.contract import DataError, UsageError
-from mg_data.datasets.imigue import CLASS_NAMES, import_imigue, open_frames
-from mg_data.datasets.imigue_files import read_label_csv, read_light_hand, read_openpose_xlsx
+from mg_data.datasets.imigue.files import read_label_csv, read_light_hand, read_openpose_xlsx
+from mg_data.datasets.imigue.importer import CLASS_NAMES, import_imigue, open_frames
 from mg_data.datasets.synthetic.skeleton import light_hand
 from mg_data.datasets.synthetic.xlsx import write_xlsx
 

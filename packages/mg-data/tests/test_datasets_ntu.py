@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from mg_data.cli.console import TerminalConsole
 from mg_data.contract import DataError, UsageError
-from mg_data.datasets.joint_files import read_joint_file
-from mg_data.datasets.ntu import import_ntu
-from mg_data.datasets.ntu_skeleton import keep_persons, motion_order, read_skeleton
+from mg_data.datasets.ntu.importer import import_ntu
+from mg_data.datasets.ntu.joint_files import read_joint_file
+from mg_data.datasets.ntu.skeleton import keep_persons, motion_order, read_skeleton
 from mg_data.labels import read_labels
 from mg_data.prepare.importing import import_data
 from mg_data.store import read_clips

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mg_data.contract import DataError, DatasetImport, RawClip, UsageError
-from mg_data.datasets.openpose_json import import_openpose, open_frames, read_recording
+from mg_data.datasets.openpose.importer import import_openpose, open_frames, read_recording
 
 pytest.importorskip("orjson")
 pytest.importorskip("scipy")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mg_data.cli.console import TerminalConsole
 from mg_data.contract import DataError, UsageError
-from mg_data.datasets.pose_files import LAYOUT_COMPONENTS, import_pose, open_pose, read_pose
+from mg_data.datasets.pose.importer import LAYOUT_COMPONENTS, import_pose, open_pose, read_pose
 from mg_data.prepare.importing import import_data
 from mg_data.store import read_clips
 

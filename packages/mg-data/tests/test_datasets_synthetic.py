@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mg_data.contract import RawClip, UsageError
-from mg_data.datasets.imigue import import_imigue
+from mg_data.datasets.imigue.importer import import_imigue
 from mg_data.datasets.synthetic.corpus import write_corpus
 from mg_data.datasets.synthetic.motion import GESTURES
 from mg_data.datasets.synthetic.plan import (

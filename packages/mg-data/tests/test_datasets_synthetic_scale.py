@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from mg_data.cli.console import TerminalConsole
 from mg_data.contract import StageResult, StoreError, UsageError
-from mg_data.datasets.imigue import import_imigue
-from mg_data.datasets.imigue_files import read_openpose_xlsx
+from mg_data.datasets.imigue.files import read_openpose_xlsx
+from mg_data.datasets.imigue.importer import import_imigue
 from mg_data.datasets.synthetic.corpus import Scenario, expected_bytes, write_corpus
 from mg_data.datasets.synthetic.plan import (
     TEST_CLIPS,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mg_data.datasets.imigue import import_imigue
+from mg_data.datasets.imigue.importer import import_imigue
 from mg_data.datasets.synthetic.corpus import Scenario, person, write_corpus
 from mg_data.datasets.synthetic.motion import GESTURES, add_gesture, idle
 from mg_data.datasets.synthetic.plan import CorpusPlan, Video, plan_videos

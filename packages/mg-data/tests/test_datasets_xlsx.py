@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from mg_data.contract import DataError
-from mg_data.datasets import xlsx_numbers
-from mg_data.datasets.imigue_files import read_openpose_xlsx
+from mg_data.datasets.imigue import xlsx_numbers
+from mg_data.datasets.imigue.files import read_openpose_xlsx
+from mg_data.datasets.imigue.xlsx_numbers import read_numbers
 from mg_data.datasets.synthetic.xlsx import write_xlsx
-from mg_data.datasets.xlsx_numbers import read_numbers
 
 openpyxl = pytest.importorskip("openpyxl")
 SHEET = "xl/worksheets/sheet1.xml"

@@ -151,7 +151,7 @@ def test_a_layout_can_be_asked_for(tmp_path: Path) -> None:
     opened = _open("joint", path, layout="openpose-68")
     assert opened.input.shape == (3, 64, 68)
     assert opened.input.layout == "openpose-68"
-    with pytest.raises(DataError, match="'openpose-137' .xy. cannot become 'kinect-20'"):
+    with pytest.raises(DataError, match=r"'openpose-137' \(xy\) cannot become 'kinect-20'"):
         _open("joint", path, layout="kinect-20")
 
 

@@ -16,6 +16,7 @@ import pytest
 from mg_data.cli.console import TerminalConsole
 from mg_data.contract import DataError, StoreError, UsageError
 from mg_data.labels import join_labels, read_labels
+from mg_data.plugins import registry
 from mg_data.prepare.importing import import_data
 from mg_data.prepare.parallel import Shard
 from mg_data.prepare.synth import synth
@@ -156,6 +157,17 @@ def test_a_changed_file_is_read_again(corpus: Path, tmp_path: Path) -> None:
     assert run(tree, out, resume=True)["clips"] == first["clips"] - 1
     provenance = read_clips(out).provenance
     assert json.loads(json.dumps(dict(provenance.config)))["options"]["labels"] == "raw"
+
+
+def test_a_collection_is_a_data_set_of_its_own(corpus: Path, tmp_path: Path) -> None:
+    run(corpus, tmp_path / "a.h5")
+    run(corpus, tmp_path / "b.h5", collection="second term")
+    assert read_clips(tmp_path / "b.h5").dataset == "synthetic:second term"
+    assert registry().dataset_of("synthetic:second term").name == "synthetic"
+    with pytest.raises(StoreError, match=r"differs from .* in the data set: synthetic:second term against"):
+        merge_stores([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / "c.h5")
+    with pytest.raises(UsageError, match="without ':'"):
+        run(corpus, tmp_path / "d.h5", collection="a:b")
 
 
 @pytest.mark.slow

@@ -191,7 +191,8 @@ def _validation(
 
 
 def _mirror_classes(dataset: str, recipe: Recipe, console: Console) -> tuple[tuple[int, int], ...]:
-    spec = registry().datasets.get(dataset)
+    # A collection of its own, NAME:COLLECTION, has the classes of its importer.
+    spec = registry().datasets.get(dataset.partition(":")[0])
     if spec is None:
         if recipe.flip:
             console.warn(

@@ -7,7 +7,6 @@ from mg_data.contract.runtime import Console, StageResult
 from mg_data.plugins import registry
 from mg_data.plugins.registry import KINDS
 
-
 # So many names of a kind fit into a line; --json has all.
 _NAMED = 3
 

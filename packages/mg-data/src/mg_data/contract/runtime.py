@@ -110,7 +110,7 @@ class RawClip:
 
 @dataclass(frozen=True, kw_only=True)
 class Dropped:
-    """A clip or file that was not imported, and why; or, as a ``note``, what is worth knowing of one that was.
+    """A clip or file that was not imported, and why; or, as a ``note``, what to know of one that was.
 
     A note stops nothing; it is reported.
     """

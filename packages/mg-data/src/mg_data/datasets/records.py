@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from mg_data.contract import DatasetSpec
 
+_IMIGUE_OPTIONS = {
+    "keypoints": "openpose",
+    "labels": "raw",
+    "subjects": "subjects.csv",
+    "ids": "",
+    "image_size": "",
+}
+
 DATASETS: tuple[DatasetSpec, ...] = (
     DatasetSpec(
         name="imigue",
         summary="iMiGUE as the MiGA challenge ships it: 32 micro-gestures, OpenPose keypoints, RGB video",
-        factory="mg_data.datasets.imigue:import_imigue",
-        frames="mg_data.datasets.imigue:open_frames",
+        factory="mg_data.datasets.imigue.importer:import_imigue",
+        frames="mg_data.datasets.imigue.importer:open_frames",
         streams=("rgb",),
-        options={"keypoints": "openpose", "labels": "raw", "subjects": "subjects.csv", "ids": ""},
+        options=_IMIGUE_OPTIONS,
     ),
     DatasetSpec(
         name="synthetic",
         summary="what 'mg data synth' writes: the layouts of imigue under a name of its own",
-        factory="mg_data.datasets.imigue:import_imigue",
-        frames="mg_data.datasets.imigue:open_frames",
+        factory="mg_data.datasets.imigue.importer:import_imigue",
+        frames="mg_data.datasets.imigue.importer:open_frames",
         streams=("rgb",),
-        options={"keypoints": "openpose", "labels": "raw", "subjects": "subjects.csv", "ids": ""},
+        options=_IMIGUE_OPTIONS,
     ),
     DatasetSpec(
         name="utd-mhad",
@@ -33,8 +41,8 @@ DATASETS: tuple[DatasetSpec, ...] = (
     DatasetSpec(
         name="openpose",
         summary="raw OpenPose output: folders of *_keypoints.json files, people tracked, video beside them",
-        factory="mg_data.datasets.openpose_json:import_openpose",
-        frames="mg_data.datasets.openpose_json:open_frames",
+        factory="mg_data.datasets.openpose.importer:import_openpose",
+        frames="mg_data.datasets.openpose.importer:open_frames",
         streams=("rgb",),
         options={
             "keypoints": "all",
@@ -49,15 +57,15 @@ DATASETS: tuple[DatasetSpec, ...] = (
     DatasetSpec(
         name="clips",
         summary="a csv of clips, cut out of keypoints of whole videos: a clips store, OpenPose JSON or .pose",
-        factory="mg_data.datasets.clips_csv:import_clips",
-        frames="mg_data.datasets.clips_csv:open_frames",
+        factory="mg_data.datasets.clips.importer:import_clips",
+        frames="mg_data.datasets.clips.importer:open_frames",
         streams=("rgb",),
         options={"keypoints": "", "root": "", "classes": "", "vocabulary": "", "partial_points": False},
     ),
     DatasetSpec(
         name="pyskl",
         summary="annotation pickles of pyskl and mmaction2, read without executing anything in them",
-        factory="mg_data.datasets.pyskl:import_pyskl",
+        factory="mg_data.datasets.pyskl.importer:import_pyskl",
         options={
             "layout": "",
             "persons": 0,
@@ -70,13 +78,13 @@ DATASETS: tuple[DatasetSpec, ...] = (
     DatasetSpec(
         name="ntu",
         summary="NTU RGB+D .skeleton files, or json, npy, npz or txt files of joints in any layout",
-        factory="mg_data.datasets.ntu:import_ntu",
+        factory="mg_data.datasets.ntu.importer:import_ntu",
         options={"layout": "", "persons": 1, "clips": "", "classes": ""},
     ),
     DatasetSpec(
         name="pose",
         summary=".pose files of OpenPose or MediaPipe Holistic keypoints",
-        factory="mg_data.datasets.pose_files:import_pose",
+        factory="mg_data.datasets.pose.importer:import_pose",
         options={"layout": "", "persons": 1, "partial_points": False, "clips": "", "classes": ""},
     ),
     DatasetSpec(

@@ -3,6 +3,10 @@
 Layout of the source: ``Skeleton/aA_sS_tT_skeleton.mat`` (``d_skel`` (20, 3, T) metres), optional
 ``Inertial/aA_sS_tT_inertial.mat`` (``d_iner`` (N, 6): acceleration in g, rotation in deg/s, 50 Hz) and
 optional ``Depth/aA_sS_tT_depth.mat`` (``d_depth`` (240, 320, T) uint16 millimetres, 0 = no person there).
+
+The skeletons lead the depth maps by about two frames: of wrists and hands 73 % lie on the person
+in the depth map of the same frame, 85 % in the one two frames later (72 recordings). Frames are kept as they
+are; boxes over whole clips do not feel it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
-from mg_data.datasets.clips_table import check_video
+from mg_data.datasets.clips.table import check_video
 from mg_data.prepare.extras import require
 
 SUFFIXES = frozenset(

@@ -71,6 +71,11 @@ class Registry:
         broken = f"; failed plugins: {', '.join(failed)} (see 'mg plugins')" if failed else ""
         raise PluginError(f"no {_SINGULAR[kind]} named '{name}' ({hint}{broken})")
 
+    def dataset_of(self, stored: str) -> specs.DatasetSpec:
+        """Return the importer of a store's data set, which may be ``NAME`` or ``NAME:COLLECTION``."""
+        found: specs.DatasetSpec = self.get("datasets", stored.partition(":")[0])
+        return found
+
     def version_of(self, kind: str, name: str) -> str:
         """Return ``distribution version`` of the plugin that registered a record."""
         owner = self.owners.get((kind, name), "?")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -182,6 +183,7 @@ def import_data(
     out: Path,
     labels: Path,
     options: Mapping[str, Any] | None = None,
+    collection: str = "",
     workers: int = 1,
     shard: str = "",
     keep_going: bool = False,
@@ -192,6 +194,8 @@ def import_data(
 
     Args:
         name: a registered data set. source: its raw tree. options: options of its importer.
+        collection: which recordings these are, for importers that read anybody's: the store's data set is
+            then ``NAME:COLLECTION``, so that clips of one id in two collections are different clips.
         workers: processes that read recordings; the store's digest does not depend on it.
         shard: ``i/n`` reads only the recordings of this part (by the hash of their name).
         keep_going: leave out what cannot be read, and report it, instead of stopping there.
@@ -204,6 +208,9 @@ def import_data(
     spec: DatasetSpec = registry().get("datasets", name)
     part = Shard.parse(shard)
     chosen = {**spec.options, **(options or {})}
+    if not re.fullmatch(r"[^:\x00-\x1f]*", collection):
+        raise UsageError(f"--collection is '{collection}', wanted a name without ':' and control characters")
+    dataset = f"{name}:{collection}" if collection else name
     data = _open(spec, source, dict(options or {}))
     units = [unit for unit in data.sources if part.holds(unit.name)]
     if part.count > 1 and not data.sources:
@@ -211,7 +218,7 @@ def import_data(
     if data.sources and not units:
         text = f"shard {part} holds none of the {len(data.sources)} recordings: nothing is written"
         return StageResult(data={"clips": 0, "shard": str(part)}, text=text)
-    config = {"name": name, "options": chosen, **part.facts(len(units), len(data.sources))}
+    config = {"name": dataset, "options": chosen, **part.facts(len(units), len(data.sources))}
     files = [path for unit in units for path in unit.files]
     provenance = Provenance(_COMMAND, config, {"files": fingerprint(config, files)} if files else {})
     if resume and _is_complete(out, labels, provenance):
@@ -221,7 +228,7 @@ def import_data(
         lambda unit: unit.name,
         workers=workers,
         keep_going=keep_going,
-        parts=_parts(out, name, data) if resume else None,
+        parts=_parts(out, dataset, data) if resume else None,
         key_of=lambda unit: fingerprint([config, unit.name], unit.files),
     )
     tally = _Tally()
@@ -230,7 +237,7 @@ def import_data(
     # leaves neither behind; what remains after both are complete is two renames.
     with (
         publish(labels) as labels_file,
-        _writer(out, name, data, provenance) as writer,
+        _writer(out, dataset, data, provenance) as writer,
         console.progress(f"import {name}", total) as bar,
     ):
         for clip, steps in _clips(data, units, work):

@@ -259,7 +259,7 @@ def _open_source(
                 f"{store.path}: does not say how large its images are; give the raw tree with the frames"
             )
         return None
-    spec: DatasetSpec = registry().get("datasets", store.dataset)
+    spec: DatasetSpec = registry().dataset_of(store.dataset)
     if not spec.streams:
         raise UsageError(f"data set '{spec.name}' has no frames; leave the raw tree out for a blank canvas")
     wanted = stream or (

@@ -111,6 +111,11 @@ STAGES: tuple[StageSpec, ...] = (
                 flags=("--option",),
                 help="options of the importer: key=value or JSON",
             ),
+            Param(
+                name="collection",
+                default="",
+                help="name of these recordings; clips of one id in two collections are then different clips",
+            ),
             *_BULK,
         ),
     ),

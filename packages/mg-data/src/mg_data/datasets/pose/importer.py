@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
-from mg_data.datasets.clips_facts import ClipFacts, name_files, read_clip_facts
-from mg_data.datasets.pose_header import Component, PoseClaims, read_claims
+from mg_data.datasets.clips.facts import ClipFacts, name_files, read_clip_facts
+from mg_data.datasets.pose.header import Component, PoseClaims, read_claims
 from mg_data.prepare.extras import require
 
 _BODY_25 = (

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
-from mg_data.datasets.clips_facts import ClipFactsTable, name_files, read_clip_facts
-from mg_data.datasets.clips_table import MAX_UNNAMED_CLASSES
-from mg_data.datasets.joint_files import ENDINGS, read_joint_file, read_label
-from mg_data.datasets.ntu_skeleton import keep_persons, read_skeleton
+from mg_data.datasets.clips.facts import ClipFactsTable, name_files, read_clip_facts
+from mg_data.datasets.clips.table import MAX_UNNAMED_CLASSES
+from mg_data.datasets.ntu.joint_files import ENDINGS, read_joint_file, read_label
+from mg_data.datasets.ntu.skeleton import keep_persons, read_skeleton
 
 #: number of keypoints -> layout, where it is not stated
 LAYOUTS = {20: "kinect-20", 25: "ntu-25"}

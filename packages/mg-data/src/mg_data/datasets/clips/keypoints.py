@@ -134,8 +134,10 @@ def _from_store(path: Path, videos: Sequence[str]) -> Keypoints:
         joined: dict[str, int] = {}
         served: dict[int, str] = {}
         for video in videos:
+            # 'mg data pose' names a video by its path without the extension.
+            bare = str(PurePosixPath(video).with_suffix(""))
             same = stems.get(PurePosixPath(video).stem, [])
-            row = rows.get(video, same[0] if len(same) == 1 else None)
+            row = rows.get(video, rows.get(bare, same[0] if len(same) == 1 else None))
             if row is None:
                 continue
             if row in served:
@@ -172,14 +174,14 @@ def _from_store(path: Path, videos: Sequence[str]) -> Keypoints:
 def _read_pose(
     path: Path, layout: str, partial_points: bool
 ) -> tuple[int, NDArray[np.float32], list[Dropped]]:
-    from mg_data.datasets.pose_files import read_pose
+    from mg_data.datasets.pose.importer import read_pose
 
     pose = read_pose(path, layout=layout, partial_points=partial_points)
     return 0, pose.joints, []
 
 
 def _from_poses(path: Path, poses: dict[str, Path], partial_points: bool) -> Keypoints:
-    from mg_data.datasets.pose_files import open_pose
+    from mg_data.datasets.pose.importer import open_pose
     from mg_data.prepare.extras import require
 
     require("keypoints from .pose files", "pose_format", extra="pose")
@@ -195,7 +197,7 @@ def _from_poses(path: Path, poses: dict[str, Path], partial_points: bool) -> Key
 
 
 def _read_json(folder: Path) -> tuple[int, NDArray[np.float32], list[Dropped]]:
-    from mg_data.datasets.openpose_json import read_recording
+    from mg_data.datasets.openpose.importer import read_recording
 
     recording = read_recording(folder)
     if not recording.joints.any():
@@ -204,7 +206,7 @@ def _read_json(folder: Path) -> tuple[int, NDArray[np.float32], list[Dropped]]:
 
 
 def _from_json(path: Path, folders: dict[str, Path]) -> Keypoints:
-    from mg_data.datasets.openpose_files import list_recording
+    from mg_data.datasets.openpose.files import list_recording
     from mg_data.prepare.extras import require
 
     require("keypoints from OpenPose JSON", "orjson", "scipy")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
-from mg_data.datasets.imigue_files import (
+from mg_data.datasets.imigue.files import (
     LABEL_CONVENTIONS,
     read_clip_ids,
     read_label_csv,
@@ -23,6 +23,7 @@ from mg_data.datasets.imigue_files import (
     read_openpose_xlsx,
     read_subjects,
 )
+from mg_data.datasets.options import stated_size
 from mg_data.prepare.extras import require
 
 CLASS_NAMES = (
@@ -142,6 +143,7 @@ def import_imigue(
     labels: str = "raw",
     subjects: str = "subjects.csv",
     ids: str = "",
+    image_size: str = "",
 ) -> DatasetImport:
     """Read a tree in the challenge's layouts; the keypoints of one video are in memory at a time.
 
@@ -156,6 +158,8 @@ def import_imigue(
             does not list, the subject is unknown ("").
         ids: file in ``source`` with one clip id a line (a csv's first column; a header ``Id`` is skipped):
             only these clips are imported, and each must be there. For the challenge's list of test clips.
+        image_size: WIDTHxHEIGHT that the keypoints are in pixels of; by default that of the first video, and
+            without any video the challenge's 720x1280.
 
     Raises:
         UsageError: an option's value is unknown.
@@ -192,7 +196,7 @@ def import_imigue(
         vocabulary="imigue-32",
         layout=layout,
         columns=("x", "y", "confidence"),
-        image_size=_image_size(folders),
+        image_size=stated_size("imigue", image_size) or _image_size(folders),
         sources=[
             ClipSource(
                 name=video_id,

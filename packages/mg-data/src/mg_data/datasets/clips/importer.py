@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
-from mg_data.datasets.clips_keypoints import Keypoints, ReadJoints, find_keypoints
-from mg_data.datasets.clips_table import (
+from mg_data.datasets.clips.keypoints import Keypoints, ReadJoints, find_keypoints
+from mg_data.datasets.clips.table import (
     ClipRow,
     ClipTable,
     check_video,

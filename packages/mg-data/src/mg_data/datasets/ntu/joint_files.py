@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import DataError
-from mg_data.datasets.clips_table import read_text_file
+from mg_data.datasets.clips.table import read_text_file
 
 ENDINGS = (".json", ".npz", ".npy", ".txt")
 # One clip's keypoints; a hundred thousand frames of 137 points are a sixth of it.

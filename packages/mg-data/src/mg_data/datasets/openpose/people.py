@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import DataError
-from mg_data.datasets.openpose_files import RecordingFiles, shown
+from mg_data.datasets.openpose.files import RecordingFiles, shown
 
 # One frame of a crowd has some 100 kB; a file beyond this is none.
 _MAX_BYTES = 16 * 2**20

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import DataError
-from mg_data.datasets.clips_table import read_text_file
+from mg_data.datasets.clips.table import read_text_file
 
 NUM_JOINTS = 25
 _BODY_VALUES = 10

@@ -1,12 +1,11 @@
 """Raw OpenPose output: one folder of ``*_keypoints.json`` files for each recording, several people in each.
 
 The people of the frames are linked into tracks and the most prominent ones are kept. Whole recordings are
-clips, or a csv cuts them (:mod:`mg_data.datasets.clips_table`).
+clips, or a csv cuts them (:mod:`mg_data.datasets.clips.table`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
-from mg_data.datasets.clips_table import ClipRow, read_clip_table
-from mg_data.datasets.openpose_files import RecordingFiles, find_recordings, list_recording, shown
-from mg_data.datasets.openpose_people import by_frame, read_people
+from mg_data.datasets.clips.table import ClipRow, read_clip_table
+from mg_data.datasets.openpose.files import RecordingFiles, find_recordings, list_recording, shown
+from mg_data.datasets.openpose.people import by_frame, read_people
+from mg_data.datasets.options import stated_size
 from mg_data.keypoints.tracking import track_people
 from mg_data.prepare.extras import require
 
@@ -207,7 +207,7 @@ def import_openpose(
     """
     require("openpose", "orjson", "scipy")
     settings = _Settings(keypoints, persons, min_confidence, max_gap)
-    stated = _stated_size(image_size)
+    stated = stated_size("openpose", image_size)
     recordings, notes = find_recordings(Path(source))
     for recording in recordings:
         if recording.missing():
@@ -293,15 +293,6 @@ def _starts_with_coco(recording: RecordingFiles) -> bool:
         return read_people(first, ("body",)).coco
     except DataError:
         return False  # said when the recording's turn comes
-
-
-def _stated_size(text: str) -> tuple[int, int] | None:
-    if not text:
-        return None
-    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", str(text))
-    if match is None:
-        raise _wrong("image_size", text, "WIDTHxHEIGHT in pixels, such as 1280x720")
-    return int(match[1]), int(match[2])
 
 
 def _found_size(

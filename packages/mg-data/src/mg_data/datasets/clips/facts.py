@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mg_data.contract import DataError, Dropped
-from mg_data.datasets.clips_table import choose_file, read_class_names, read_clip_table
+from mg_data.datasets.clips.table import choose_file, read_class_names, read_clip_table
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import DataError
-from mg_data.datasets.xlsx_numbers import read_numbers
+from mg_data.datasets.imigue.xlsx_numbers import read_numbers
 
 NUM_CLASSES = 32
 OPENPOSE_POINTS = 137

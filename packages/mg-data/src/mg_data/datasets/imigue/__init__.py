@@ -1,0 +1,1 @@
+"""iMiGUE as the MiGA challenge ships it: importer.py (the tree), files.py and xlsx_numbers.py (its files)."""
