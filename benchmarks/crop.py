@@ -97,7 +97,7 @@ def _decode(path: Path) -> int:
     with av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_count = 1
         for frame in container.decode(video=0):
-            frame.to_ndarray(format="rgb24")
+            frame.to_ndarray(format="rgb24", threads=1)
             count += 1
     return count
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mg_data.contract import DataError
-from mg_data.video.codec import decode_frame, encode_frame
+from mg_data.video.codec import decode_frame, decode_physical, encode_frame
 
 pytest.importorskip("cv2")
 
@@ -40,3 +40,14 @@ def test_wrong_types_and_bytes_are_refused() -> None:
         decode_frame(b"\x00\x01\x02\x03", "jpeg")
     with pytest.raises(DataError, match="decodes to uint8, wanted uint16"):
         decode_frame(encode_frame(np.zeros((4, 4), np.uint8), "png8"), "png16")
+
+
+def test_physical_values_are_scaled_and_shifted() -> None:
+    depth = np.array([[0, 1500], [2000, 65535]], np.uint16)
+    back = decode_physical(encode_frame(depth, "png16"), "png16", 0.001, 0.0, 1)
+    np.testing.assert_allclose(back, depth / 1000.0, rtol=1e-6)
+    image = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
+    two = decode_physical(encode_frame(image, "png8"), "png8", 0.5, -64.0, 2)
+    np.testing.assert_array_equal(two, image[..., :2] * 0.5 - 64.0)
+    with pytest.raises(DataError, match=r"decodes to 1 channel\(s\), wanted 2"):
+        decode_physical(encode_frame(depth, "png16"), "png16", 1.0, 0.0, 2)

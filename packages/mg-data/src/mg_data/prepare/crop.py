@@ -1,174 +1,191 @@
 """``mg data crop``: the person of every clip, cut out of the video's frames (paper, section 3.1).
 
-Each video is decoded once, forward, for all its clips; several videos at a time with ``workers``.
+Each video is decoded once, forward, for all its clips (:mod:`mg_data.prepare.crop_video`); several videos at
+a time with ``workers``, a part of them with ``shard``. Only what is being worked on is in memory.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+import contextlib
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mg_data.contract import Console, DataError, DatasetSpec, FrameSource, StageResult, UsageError
-from mg_data.plugins import registry, resolve
+from mg_data.contract import Console, DataError, DatasetSpec, Dropped, StageResult, StoreError, UsageError
+from mg_data.plugins import registry
+from mg_data.prepare.crop_plan import CropPlan
+from mg_data.prepare.crop_video import (
+    DERIVED,
+    CropOptions,
+    CroppedClip,
+    CroppedVideo,
+    Form,
+    VideoJob,
+    crop_video,
+    open_source,
+)
 from mg_data.prepare.extras import require
-from mg_data.store import ClipsStore, Provenance, StreamsWriter, read_clips
-from mg_data.video.codec import encode_frame
-from mg_data.video.crop import crop_frame, frame_choice, full_frame_box, keypoint_extremes, square_box
+from mg_data.prepare.parallel import Parts, Shard, Work
+from mg_data.store import Provenance, StreamsWriter, read_clips, read_streams
+from mg_data.video.resample import PADDINGS
 
-# Metres per stored unit of 16-bit maps, which hold millimetres.
-_MILLIMETRE = 0.001
-
-
-@dataclass(frozen=True)
-class ClipJob:
-    """One clip of a video: which frames to keep, and its box in keypoint pixels (None = whole frame)."""
-
-    clip_id: str
-    frame_numbers: NDArray[np.int64]
-    box: NDArray[np.float64] | None
+_COMMAND = "mg data crop"
+_SHOWN = 20
+BOXES = ("clip", "frame")
+EXTREMES = ("steady", "all")
 
 
-@dataclass(frozen=True)
-class VideoJob:
-    """One video with all its clips; everything a worker process needs."""
-
-    video_id: str
-    clips: tuple[ClipJob, ...]
-    opener: str
-    root: Path
-    stream: str
-    image_size: tuple[int, int]
-    size: int
-    margin: float
-    quality: int
-
-
-@dataclass(frozen=True)
-class CroppedClip:
-    """The result for one clip."""
-
-    clip_id: str
-    frames: list[bytes]
-    box: NDArray[np.float32]
-    encoding: str
-    channels: int
-
-
-def _frames(
-    source: FrameSource, video_id: str, numbers: NDArray[np.int64]
-) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield (number, frame) for ascending numbers; sources with ``select`` skip what lies between."""
-    select = getattr(source, "select", None)
-    if select is not None:
-        yield from zip(numbers.tolist(), select(video_id, numbers), strict=True)
-        return
-    first, stop = int(numbers[0]), int(numbers[-1]) + 1
-    wanted = set(numbers.tolist())
-    for number, frame in enumerate(source.frames(video_id, first, stop), start=first):
-        if number in wanted:
-            yield number, frame
-
-
-def _box(job: VideoJob, clip: ClipJob, frame: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the square to cut, in pixels of the frame."""
-    height, width = frame.shape[:2]
-    if clip.box is None:
-        return full_frame_box(width, height)
-    known_width, known_height = job.image_size
-    scale_x, scale_y = width / known_width, height / known_height
-    if abs(scale_x / scale_y - 1.0) > 0.01:
-        raise DataError(
-            f"video '{job.video_id}': its frames are {width}x{height}, but the keypoints are in pixels of "
-            f"{known_width}x{known_height} (import it again, or keep whole frames with --full-frame)"
-        )
-    return square_box(clip.box * np.array([scale_x, scale_y, scale_x, scale_y]), job.margin)
-
-
-def crop_video(job: VideoJob) -> list[CroppedClip]:
-    """Decode one video forward and cut, resize and encode the frames of all its clips."""
-    import cv2
-
-    # One thread: frames are small, and the parallelism is over videos.
-    cv2.setNumThreads(1)
-    source: FrameSource = resolve(job.opener)(job.root, job.stream)
-    users: dict[int, list[int]] = {}
-    for index, clip in enumerate(job.clips):
-        for number in clip.frame_numbers.tolist():
-            users.setdefault(number, []).append(index)
-    boxes: dict[int, NDArray[np.float32]] = {}
-    frames: list[list[bytes]] = [[] for _ in job.clips]
-    encoding, channels = "", 0
-    for number, frame in _frames(source, job.video_id, np.array(sorted(users), np.int64)):
-        deep = frame.dtype == np.uint16
-        encoding, channels = "png16" if deep else "jpeg", frame.shape[2] if frame.ndim == 3 else 1
-        for index in users[number]:
-            if index not in boxes:
-                boxes[index] = _box(job, job.clips[index], frame)
-            cut = crop_frame(frame, boxes[index], job.size)
-            frames[index].append(encode_frame(cut, encoding, quality=job.quality))
-    return [
-        CroppedClip(clip.clip_id, frames[index], boxes[index], encoding, channels)
-        for index, clip in enumerate(job.clips)
-    ]
-
-
-def _results(jobs: Sequence[VideoJob], workers: int) -> Iterator[list[CroppedClip]]:
-    """Yield the results in the order of the jobs; at most two videos a worker are in memory."""
-    if workers <= 1:
-        yield from map(crop_video, jobs)
-        return
-    waiting: deque[Future[list[CroppedClip]]] = deque()
-    # spawn: a forked child would share the parent's open HDF5 and OpenCV state.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            for job in jobs:
-                waiting.append(pool.submit(crop_video, job))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _clip_jobs(
-    store: ClipsStore, rows: NDArray[np.int64], full_frame: bool, min_confidence: float, max_frames: int
-) -> tuple[tuple[ClipJob, ...], list[str]]:
-    """Return the jobs of one video's clips, and the ids of those without a visible keypoint."""
-    jobs: list[ClipJob] = []
-    blind: list[str] = []
-    camera = None
-    if store.camera is not None:
-        camera = (store.camera[0], store.camera[1], store.camera[2], store.camera[3])
-    for row in rows:
-        clip_id = str(store.clip_ids[row])
-        start, stop = int(store.start[row]), int(store.stop[row])
-        box = None
-        if not full_frame:
-            box = keypoint_extremes(store.joints(int(row)), store.columns, camera, min_confidence)
-            if box is None:
-                blind.append(clip_id)
-        jobs.append(ClipJob(clip_id, start + frame_choice(stop - start, max_frames), box))
-    return tuple(jobs), blind
-
-
-def _check_options(size: int, margin: float, quality: int, max_frames: int) -> None:
-    for name, value, low, high in (
-        ("size", size, 8, 4096),
-        ("margin", margin, 0.0, 10.0),
-        ("quality", quality, 1, 100),
-        ("max-frames", max_frames, 0, 100_000),
+def _check_options(config: dict[str, Any]) -> None:
+    for name, low, high in (
+        ("size", 8, 4096),
+        ("margin", 0.0, 10.0),
+        ("quality", 1, 100),
+        ("max_frames", 0, 100_000),
+        ("smooth", 0.0, 1000.0),
     ):
-        if not low <= value <= high:
-            raise UsageError(f"data crop: --{name} is {value}, wanted {low} to {high}")
+        if not low <= config[name] <= high:
+            option = name.replace("_", "-")
+            raise UsageError(f"data crop: --{option} is {config[name]}, wanted {low} to {high}")
+    for name, choices in (("box", BOXES), ("extremes", EXTREMES), ("padding", PADDINGS)):
+        if config[name] not in choices:
+            raise UsageError(f"data crop: --{name} is '{config[name]}', wanted one of: {', '.join(choices)}")
+
+
+def _crop_size(shape: str, size: int) -> tuple[int, int]:
+    """Return (width, height) of the crops."""
+    if shape == "square":
+        return size, size
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", shape)
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (8 <= width <= 4096 and 8 <= height <= 4096):
+        raise UsageError(f"data crop: --shape is '{shape}', wanted square or WIDTHxHEIGHT, 8 to 4096 pixels")
+    return width, height
+
+
+def _base_stream(spec: DatasetSpec, stream: str) -> str:
+    """Return the stream of the data set that ``stream`` is made of, usually itself."""
+    if stream in spec.streams:
+        return stream
+    have = ", ".join(spec.streams) or "none"
+    if stream not in DERIVED:
+        raise UsageError(
+            f"data set '{spec.name}' has no stream '{stream}' (it has: {have}; derived from colour: "
+            f"{', '.join(DERIVED)})"
+        )
+    colour = [name for name in spec.streams if name != "depth"]
+    if not colour:
+        raise UsageError(
+            f"data set '{spec.name}' has no colour stream to derive '{stream}' from (it has: {have})"
+        )
+    return "rgb" if "rgb" in colour else colour[0]
+
+
+def _check_writable(out: Path) -> None:
+    """Find out before hours of work that the result could not be written."""
+    folder = out.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(out, f"cannot be written: {reason}", "nothing was changed") from error
+
+
+def _open_writer(
+    path: Path, dataset: str, stream: str, form: Form, provenance: Provenance | None = None
+) -> StreamsWriter:
+    return StreamsWriter(
+        path,
+        dataset=dataset,
+        stream=stream,
+        encoding=form.encoding,
+        channels=form.channels,
+        scale=form.scale,
+        offset=form.offset,
+        provenance=provenance,
+    )
+
+
+def _parts(out: Path, dataset: str, stream: str) -> Parts[CroppedVideo]:
+    """Keep the videos of a resumable run as small streams stores; incomplete ones are not kept."""
+
+    def save(video: CroppedVideo, path: Path) -> None:
+        if video.dropped or video.form is None:
+            return
+        with _open_writer(path, dataset, stream, video.form) as writer:
+            for clip in video.clips:
+                writer.add(clip_id=clip.clip_id, frames=clip.frames, boxes=clip.boxes)
+
+    def load(path: Path) -> CroppedVideo:
+        store = read_streams(path)
+        clips = [
+            CroppedClip(str(clip_id), [frame.tobytes() for frame in store.frame_bytes(row)], store.boxes(row))
+            for row, clip_id in enumerate(store.clip_ids)
+        ]
+        store.close()
+        return CroppedVideo(clips, Form(store.encoding, store.channels, store.scale, store.offset))
+
+    return Parts.beside(out, save, load)
+
+
+@dataclass
+class _Tally:
+    """What was written."""
+
+    clips: int = 0
+    frames: int = 0
+    num_bytes: int = 0
+    dropped: list[Dropped] = field(default_factory=list)
+
+
+def _write(
+    out: Path, plan: CropPlan, work: Work[VideoJob, CroppedVideo], provenance: Provenance, console: Console
+) -> tuple[_Tally, str]:
+    """Crop all videos into ``out``; return what was written and the store's digest."""
+    tally = _Tally()
+    writer: StreamsWriter | None = None
+    form: Form | None = None
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(console.progress(f"crop {plan.options.stream}", plan.num_clips))
+        for job, video in work(plan.jobs()):
+            tally.dropped.extend(video.dropped)
+            if video.form is not None:
+                if writer is None:
+                    form = video.form
+                    writer = stack.enter_context(
+                        _open_writer(out, plan.store.dataset, plan.options.stream, form, provenance)
+                    )
+                if video.form != form:
+                    assert form is not None
+                    raise DataError(
+                        f"video '{job.video_id}' has {video.form.channels} channel(s) of "
+                        f"{video.form.encoding}, the ones before {form.channels} of {form.encoding}"
+                    )
+                for clip in video.clips:
+                    writer.add(clip_id=clip.clip_id, frames=clip.frames, boxes=clip.boxes)
+                    tally.clips += 1
+                    tally.frames += len(clip.frames)
+                    tally.num_bytes += sum(map(len, clip.frames))
+            bar.advance(len(job.clips))
+        tally.dropped.extend(work.dropped)
+        if writer is None:
+            why = f", the first reason: {tally.dropped[0].why}" if tally.dropped else ""
+            raise DataError(f"{plan.root}: not one clip could be cropped{why}")
+    return tally, writer.digest
+
+
+def _warn(dropped: Sequence[Dropped], blind: Sequence[str], console: Console) -> None:
+    for item in dropped[:_SHOWN]:
+        console.warn(f"left out {item.what}: {item.why}")
+    if len(dropped) > _SHOWN:
+        console.warn(f"left out {len(dropped) - _SHOWN} more (all are listed with --json)")
+    if blind:
+        console.warn(f"{len(blind)} clip(s) without a visible keypoint keep the whole frame: '{blind[0]}'")
 
 
 def crop(
@@ -178,104 +195,105 @@ def crop(
     out: Path,
     stream: str = "rgb",
     size: int = 224,
+    shape: str = "square",
+    box: str = "clip",
+    smooth: float = 4.0,
+    extremes: str = "steady",
     margin: float = 0.2,
     min_confidence: float = 0.1,
     full_frame: bool = False,
+    padding: str = "zero",
     quality: int = 90,
     max_frames: int = 0,
     workers: int = 1,
+    shard: str = "",
+    keep_going: bool = False,
+    resume: bool = False,
     console: Console,
 ) -> StageResult:
-    """Write the crop store of one stream: ``size`` x ``size`` frames of every clip, and their boxes.
+    """Write the crop store of one stream: frames of every clip, cut to the person, and their boxes.
 
-    One box serves a whole clip: the extremes of its visible keypoints, each side moved out by ``margin``,
-    made square. Colour becomes JPEG; 16-bit maps become exact PNGs in millimetres (``scale`` 0.001). Clips
-    without a visible keypoint keep the whole frame and are reported.
+    The box is that of the visible keypoints' extremes, each side moved out by ``margin``, grown to the
+    aspect of the output. Colour becomes JPEG; 16-bit maps become exact PNGs in millimetres (``scale``
+    0.001); ``flow`` and ``taylor`` are computed from the crops of a colour stream
+    (:mod:`mg_data.video.flow`, :mod:`mg_data.video.taylor`). Clips without a visible keypoint keep the whole
+    frame and are reported.
 
     Args:
+        shape: ``square`` (``size`` x ``size``) or WIDTHxHEIGHT in pixels.
+        box: one for the ``clip``, or one for each ``frame``, smoothed over ``smooth`` frames (sigma).
+        extremes: ``steady`` passes over keypoints that a tracker lost for a frame or two, ``all`` does not.
+        padding: what lies beyond the frame: ``zero``, ``replicate`` or ``reflect``.
         max_frames: keep at most so many evenly spaced frames of a clip; 0 keeps all.
         workers: processes; the store's digest does not depend on it.
+        shard: ``i/n`` crops only the videos of this part (by the hash of their id).
+        keep_going: leave out clips that cannot be cropped, and report them, instead of stopping there.
+        resume: keep each finished video in ``<out>.parts`` until all are, and start from what is there;
+            nothing is done if ``out`` is complete already.
 
     Raises:
         UsageError: a value out of range, or a stream that the data set lacks.
         DataError: a video is missing, damaged, too short, or of another shape than the keypoints.
+        StoreError: the clips store cannot be read, or the result not be written; nothing is left behind.
     """
-    require("data crop", "cv2")
-    _check_options(size, margin, quality, max_frames)
-    store = read_clips(clips)
-    spec: DatasetSpec = registry().get("datasets", store.dataset)
-    if stream not in spec.streams:
-        have = ", ".join(spec.streams) or "none"
-        raise UsageError(f"data set '{spec.name}' has no stream '{stream}' (it has: {have})")
-    if not full_frame and not store.layout:
-        raise UsageError(f"{clips}: holds no keypoints to crop by (keep whole frames with --full-frame)")
+    require("data crop", "av", "cv2", "scipy")
     config: dict[str, Any] = {
         "stream": stream,
         "size": size,
+        "shape": shape,
+        "box": box,
+        "smooth": smooth,
+        "extremes": extremes,
         "margin": margin,
         "min_confidence": min_confidence,
         "full_frame": full_frame,
+        "padding": padding,
         "quality": quality,
         "max_frames": max_frames,
     }
-    blind: list[str] = []
-
-    def jobs() -> Iterator[VideoJob]:
-        order = np.argsort(store.video_ids, kind="stable")
-        starts = np.flatnonzero(
-            np.r_[True, np.diff(np.unique(store.video_ids[order], return_inverse=True)[1]) > 0]
-        )
-        for rows in np.split(order, starts[1:]):
-            clip_jobs, unseen = _clip_jobs(store, rows, full_frame, min_confidence, max_frames)
-            blind.extend(unseen)
-            yield VideoJob(
-                video_id=str(store.video_ids[rows[0]]),
-                clips=clip_jobs,
-                opener=spec.frames,
-                root=root,
-                stream=stream,
-                image_size=store.image_size,
-                size=size,
-                margin=margin,
-                quality=quality,
-            )
-
-    writer: StreamsWriter | None = None
-    frames = num_bytes = 0
-    results = _results(list(jobs()), workers)
-    first = next(results)
-    writer = StreamsWriter(
-        out,
-        dataset=store.dataset,
-        stream=stream,
-        encoding=first[0].encoding,
-        channels=first[0].channels,
-        scale=_MILLIMETRE if first[0].encoding == "png16" else 1.0,
-        provenance=Provenance("mg data crop", config, {"clips": store.digest}),
+    _check_options(config)
+    part = Shard.parse(shard)
+    store = read_clips(clips)
+    spec: DatasetSpec = registry().dataset_of(store.dataset)
+    options = CropOptions(
+        stream, _base_stream(spec, stream), _crop_size(shape, size), margin, padding, quality
     )
-    with writer, console.progress(f"crop {stream}", len(store)) as bar:
-        video: list[CroppedClip] | None = first
-        while video is not None:
-            for clip in video:
-                if clip.encoding != first[0].encoding:
-                    raise DataError(
-                        f"clip '{clip.clip_id}' is {clip.encoding}, the ones before {first[0].encoding}"
-                    )
-                boxes = np.repeat(clip.box[None], len(clip.frames), axis=0)
-                writer.add(clip_id=clip.clip_id, frames=clip.frames, boxes=boxes)
-                frames += len(clip.frames)
-                num_bytes += sum(map(len, clip.frames))
-                bar.advance()
-            video = next(results, None)
-    if blind:
-        console.warn(f"{len(blind)} clip(s) without a visible keypoint keep the whole frame: '{blind[0]}'")
+    if not full_frame and not store.layout:
+        raise UsageError(f"{clips}: holds no keypoints to crop by (keep whole frames with --full-frame)")
+    open_source.cache_clear()
+    plan = CropPlan(store, spec, root, options, config, part, keep_going)
+    if not plan.videos:
+        text = f"shard {part} holds none of the {plan.all_videos} videos: nothing is written"
+        return StageResult(data={"clips": 0, "shard": str(part)}, text=text)
+    facts = part.facts(len(plan.videos), plan.all_videos)
+    provenance = Provenance(_COMMAND, {**config, **facts}, {"clips": store.digest})
+    if resume and plan.is_complete(out, provenance):
+        return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
+    _check_writable(out)
+    work: Work[VideoJob, CroppedVideo] = Work(
+        crop_video,
+        lambda job: f"video '{job.video_id}'",
+        workers=workers,
+        keep_going=keep_going,
+        parts=_parts(out, store.dataset, stream) if resume else None,
+        key_of=lambda job: job.key,
+    )
+    tally, digest = _write(out, plan, work, provenance, console)
+    if work.parts is not None:
+        work.parts.remove()
+    _warn(tally.dropped, plan.blind, console)
+    width, height = options.size
+    form = f"{width} px" if width == height else f"{width}x{height} px"
     return StageResult(
         data={
-            "clips": len(store),
-            "frames": frames,
-            "bytes": num_bytes,
-            "without_keypoints": blind,
-            "digest": writer.digest,
+            "clips": tally.clips,
+            "frames": tally.frames,
+            "bytes": tally.num_bytes,
+            "without_keypoints": plan.blind,
+            "digest": digest,
+            "dropped": [{"what": item.what, "why": item.why} for item in tally.dropped],
+            "resumed": work.resumed,
         },
-        text=f"{out}: {frames} {stream} frames of {len(store)} clips, {size} px, {num_bytes / 1e6:.1f} MB",
+        text=f"{out}: {tally.frames} {stream} frames of {tally.clips} clips, {form}, "
+        f"{tally.num_bytes / 1e6:.1f} MB",
     )

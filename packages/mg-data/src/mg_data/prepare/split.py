@@ -3,7 +3,7 @@ stay behind.
 
 A protocol is a table with ``[train]``, ``[val]`` and ``[target]``; each part claims clips by ``subjects``,
 ``videos``, ``clips``, ``subjects_file`` or ``videos_file`` (one id a line); ``rest = "target"`` gives all
-clips that nobody claims to one part. A table is a csv of clips (:func:`mg_data.datasets.clips_table.
+clips that nobody claims to one part. A table is a csv of clips (:func:`mg_data.datasets.clips.table.
 read_clip_table`) whose column ``split`` names each clip's part, or is empty for clips in no part.
 """
 
@@ -118,7 +118,7 @@ def _claim(clips: ClipsStore, table: Mapping[str, Any], folder: Path, where: str
 
 def _claim_by_table(clips: ClipsStore, path: Path) -> NDArray[np.str_]:
     """Return (N,) the part of each clip by the column ``split``, "" where it is empty or there is no line."""
-    from mg_data.datasets.clips_table import read_clip_table
+    from mg_data.datasets.clips.table import read_clip_table
 
     table = read_clip_table(path, labels=False)
     if "split" not in table.columns:

@@ -1,1 +1,1 @@
-"""Frames: forward decoding, saliency crop, image codecs. Needs the extra ``prep`` (av, opencv)."""
+"""Frames: decoding, saliency crop, optical flow, Taylor frames, image codecs. Needs the extra ``prep``."""

@@ -27,11 +27,12 @@ def encode_frame(image: NDArray[Any], encoding: str, *, quality: int = 90) -> by
     wanted = np.uint16 if encoding == "png16" else np.uint8
     if image.dtype != wanted:
         raise ValueError(f"{encoding} takes {np.dtype(wanted).name} frames, got {image.dtype}")
-    bgr = image[..., ::-1] if image.ndim == 3 else image
+    image = np.ascontiguousarray(image)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     if encoding == "jpeg":
-        done, data = cv2.imencode(".jpg", np.ascontiguousarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, quality])
+        done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     else:
-        done, data = cv2.imencode(".png", np.ascontiguousarray(bgr), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        done, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     if not done:
         raise DataError(f"a frame of shape {image.shape} could not be encoded as {encoding}")
     return data.tobytes()
@@ -56,3 +57,27 @@ def decode_frame(data: bytes | NDArray[np.uint8], encoding: str) -> NDArray[Any]
     if image.dtype != wanted:
         raise DataError(f"a frame decodes to {image.dtype}, wanted {np.dtype(wanted).name} ({encoding})")
     return np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else np.asarray(image)
+
+
+def decode_physical(
+    data: bytes | NDArray[np.uint8], encoding: str, scale: float, offset: float, channels: int
+) -> NDArray[np.float32]:
+    """Decode one frame of a streams store into what it measures: ``scale`` * stored value + ``offset``.
+
+    Args:
+        data: one element of ``StreamsStore.frame_bytes``; the other arguments are the store's attributes.
+        channels: how many of the image's channels carry values (flow has two, in an image of three).
+
+    Returns:
+        (H, W) float32 for one channel, else (H, W, channels).
+
+    Raises:
+        DataError: the bytes are no image of that encoding, or it has fewer channels.
+    """
+    image = decode_frame(data, encoding)
+    found = image.shape[2] if image.ndim == 3 else 1
+    if found < channels:
+        raise DataError(f"a frame decodes to {found} channel(s), wanted {channels}")
+    if image.ndim == 3:
+        image = image[..., 0] if channels == 1 else image[..., :channels]
+    return np.asarray(image.astype(np.float32) * np.float32(scale) + np.float32(offset), np.float32)
