@@ -177,7 +177,12 @@ class DatasetImport:
 
 
 class FrameSource(Protocol):
-    """Opens the frames of one clip, in order, as (H, W, 3) uint8 RGB or (H, W) uint16 arrays."""
+    """Opens the frames of one clip, in order, as (H, W, 3) uint8 RGB or (H, W) uint16 arrays.
+
+    It may also have ``select(video_id, frame_numbers)``, which yields only the frames of ascending
+    numbers, and ``video_path(video_id)``, the file they are decoded from: then cropping converts less, and a
+    changed file is noticed on ``--resume``.
+    """
 
     def frames(self, video_id: str, start: int, stop: int) -> Iterator[NDArray[Any]]: ...
 

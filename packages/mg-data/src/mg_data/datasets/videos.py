@@ -97,7 +97,7 @@ class VideoFrames:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
-    def _path(self, video_id: str) -> Path:
+    def video_path(self, video_id: str) -> Path:
         why = check_video(video_id)
         if why:
             raise DataError(f"video '{video_id}' {why}")
@@ -122,7 +122,7 @@ class VideoFrames:
         """Yield only the frames of the given ascending numbers."""
         from mg_data.video.decode import decode_frames
 
-        return decode_frames(self._path(video_id), frame_numbers)
+        return decode_frames(self.video_path(video_id), frame_numbers)
 
 
 def open_frames(root: Path, stream: str) -> VideoFrames:

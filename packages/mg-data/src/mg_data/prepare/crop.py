@@ -28,12 +28,11 @@ from mg_data.prepare.crop_video import (
     open_source,
 )
 from mg_data.prepare.extras import require
-from mg_data.prepare.parallel import Parts, Shard, Work
+from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint, is_complete, report_dropped
 from mg_data.store import Provenance, StreamsWriter, read_clips, read_streams
 from mg_data.video.resample import PADDINGS
 
 _COMMAND = "mg data crop"
-_SHOWN = 20
 BOXES = ("clip", "frame")
 EXTREMES = ("steady", "all")
 
@@ -180,10 +179,7 @@ def _write(
 
 
 def _warn(dropped: Sequence[Dropped], blind: Sequence[str], console: Console) -> None:
-    for item in dropped[:_SHOWN]:
-        console.warn(f"left out {item.what}: {item.why}")
-    if len(dropped) > _SHOWN:
-        console.warn(f"left out {len(dropped) - _SHOWN} more (all are listed with --json)")
+    report_dropped(dropped, console)
     if blind:
         console.warn(f"{len(blind)} clip(s) without a visible keypoint keep the whole frame: '{blind[0]}'")
 
@@ -266,8 +262,9 @@ def crop(
         text = f"shard {part} holds none of the {plan.all_videos} videos: nothing is written"
         return StageResult(data={"clips": 0, "shard": str(part)}, text=text)
     facts = part.facts(len(plan.videos), plan.all_videos)
-    provenance = Provenance(_COMMAND, {**config, **facts}, {"clips": store.digest})
-    if resume and plan.is_complete(out, provenance):
+    inputs = {"clips": store.digest, "files": fingerprint([], plan.all_files())}
+    provenance = Provenance(_COMMAND, {**config, **facts}, inputs)
+    if resume and is_complete(out, provenance):
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     _check_writable(out)
     work: Work[VideoJob, CroppedVideo] = Work(

@@ -22,15 +22,13 @@ from mg_data.contract import (
     Dropped,
     RawClip,
     StageResult,
-    StoreError,
     UsageError,
 )
 from mg_data.labels import join_labels, write_labels
 from mg_data.plugins import registry, resolve
-from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint
+from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint, is_complete, report_dropped
 from mg_data.store import ClipsWriter, Provenance, publish, read_clips
 
-_SHOWN = 20
 _COMMAND = "mg data import"
 UnitResult = tuple[list[RawClip], list[Dropped]]
 
@@ -135,18 +133,6 @@ class _Tally:
         self.frames += clip.stop - clip.start
 
 
-def _is_complete(out: Path, labels: Path, wanted: Provenance) -> bool:
-    """Return whether an earlier run with the same options, on the same files, wrote both outputs."""
-    if not (out.is_file() and labels.is_file() and wanted.inputs):
-        return False
-    try:
-        store = read_clips(out)
-    except StoreError:
-        return False
-    store.close()
-    return store.provenance.same_work(Provenance.from_json(wanted.to_json()))
-
-
 def _clips(
     data: DatasetImport, units: Sequence[ClipSource], work: Work[ClipSource, UnitResult]
 ) -> Iterator[tuple[RawClip | None, int]]:
@@ -221,7 +207,7 @@ def import_data(
     config = {"name": dataset, "options": chosen, **part.facts(len(units), len(data.sources))}
     files = [path for unit in units for path in unit.files]
     provenance = Provenance(_COMMAND, config, {"files": fingerprint(config, files)} if files else {})
-    if resume and _is_complete(out, labels, provenance):
+    if resume and files and labels.is_file() and is_complete(out, provenance):
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     work: Work[ClipSource, UnitResult] = Work(
         _read,
@@ -253,21 +239,8 @@ def import_data(
         write_labels(labels_file, tally.clip_ids, tally.labels, data.class_names)
     if work.parts is not None:
         work.parts.remove()
-    _warn(dropped, console)
+    report_dropped(dropped, console)
     return _result(out, labels, tally, writer.digest, dropped, work.resumed)
-
-
-def _warn(dropped: list[Dropped], console: Console) -> None:
-    """Say what was left out, and then the notes; some of each."""
-    for lead, items in (
-        ("left out ", [item for item in dropped if not item.note]),
-        ("", [item for item in dropped if item.note]),
-    ):
-        for item in items[:_SHOWN]:
-            console.warn(f"{lead}{item.what}: {item.why}")
-        if len(items) > _SHOWN:
-            what = "left out" if lead else "notes on"
-            console.warn(f"{what} {len(items) - _SHOWN} more (all are listed with --json)")
 
 
 def _result(

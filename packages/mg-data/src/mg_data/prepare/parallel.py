@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -18,13 +18,16 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from mg_data.contract import DataError, Dropped, StoreError, UsageError
+from mg_data.contract import Console, DataError, Dropped, StoreError, UsageError
+from mg_data.store import Provenance, read_store
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
 # Units that a worker holds at most, finished ones included: results are taken in order.
 _IN_FLIGHT = 2
+# So many recordings that were left out are named one by one.
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,29 @@ def fingerprint(value: Any, files: Iterable[Path] = ()) -> str:
         except OSError:
             parts.append(f"{path}:missing")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def is_complete(out: Path, wanted: Provenance) -> bool:
+    """Return whether ``out`` is the store of an earlier run with the same options, on the same inputs."""
+    try:
+        store = read_store(out)
+    except StoreError:
+        return False
+    store.close()
+    return store.provenance.same_work(Provenance.from_json(wanted.to_json()))
+
+
+def report_dropped(dropped: Sequence[Dropped], console: Console) -> None:
+    """Warn of what was left out, and then of notes; some of each."""
+    for lead, items in (
+        ("left out ", [item for item in dropped if not item.note]),
+        ("", [item for item in dropped if item.note]),
+    ):
+        for item in items[:_SHOWN]:
+            console.warn(f"{lead}{item.what}: {item.why}")
+        if len(items) > _SHOWN:
+            what = "left out" if lead else "notes on"
+            console.warn(f"{what} {len(items) - _SHOWN} more (all are listed with --json)")
 
 
 @dataclass(frozen=True)

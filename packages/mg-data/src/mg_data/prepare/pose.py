@@ -18,14 +18,13 @@ from mg_data.contract import (
     PluginError,
     PoseEstimatorSpec,
     StageResult,
-    StoreError,
     UsageError,
 )
 from mg_data.datasets.videos import UNLABELLED, find_videos
 from mg_data.keypoints.smoothing import METHODS, Method
 from mg_data.plugins import registry
 from mg_data.prepare.extras import require
-from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint
+from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint, is_complete, report_dropped
 from mg_data.prepare.pose_video import (
     Settings,
     VideoJob,
@@ -37,7 +36,6 @@ from mg_data.store import ClipsWriter, Provenance, read_clips
 from mg_data.video.decode import frame_rate, video_size
 
 _COMMAND = "mg data pose"
-_SHOWN = 20
 # Frames per second, where a video does not tell.
 _USUAL_RATE = 25.0
 # A video of which less than this share of the stated frames decodes may have been cut off.
@@ -86,16 +84,6 @@ def _parts(out: Path, settings: Settings, dataset: str) -> Parts[VideoPose]:
         return video
 
     return Parts.beside(out, save, load)
-
-
-def _is_complete(out: Path, wanted: Provenance) -> bool:
-    """Return whether an earlier run with the same settings, on the same videos, wrote the store."""
-    try:
-        store = read_clips(out)
-    except StoreError:
-        return False
-    store.close()
-    return store.provenance.same_work(Provenance.from_json(wanted.to_json()))
 
 
 def _check_options(
@@ -266,7 +254,7 @@ def pose(
     if part.count == 1:  # the configurations of shards are equal, or they cannot be merged
         config["fps"] = fps
     provenance = Provenance(_COMMAND, config, {"files": fingerprint(config, [job.path for job in jobs])})
-    if resume and _is_complete(out, provenance):
+    if resume and is_complete(out, provenance):
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     work: Work[VideoJob, VideoPose] = Work(
         estimate_video,
@@ -295,10 +283,7 @@ def pose(
 
 
 def _report(tally: _Tally, work: Work[VideoJob, VideoPose], settings: Settings, console: Console) -> None:
-    for item in work.dropped[:_SHOWN]:
-        console.warn(f"left out {item.what}: {item.why}")
-    if len(work.dropped) > _SHOWN:
-        console.warn(f"left out {len(work.dropped) - _SHOWN} more (all are listed with --json)")
+    report_dropped(work.dropped, console)
     seldom = sorted((share, name) for name, share in tally.shares.items() if share < _SELDOM)
     if seldom:
         share, name = seldom[0]

@@ -240,7 +240,7 @@ class ImigueFrames:
         self._folders = _video_folders(Path(root))
         self.root = Path(root)
 
-    def _path(self, video_id: str) -> Path:
+    def video_path(self, video_id: str) -> Path:
         folder = self._folders.get(video_id, self.root / video_id)
         path = folder / f"{video_id}.mp4"
         if not path.is_file():
@@ -255,7 +255,7 @@ class ImigueFrames:
         """Yield only the frames of the given ascending numbers."""
         from mg_data.video.decode import decode_frames
 
-        return decode_frames(self._path(video_id), frame_numbers)
+        return decode_frames(self.video_path(video_id), frame_numbers)
 
 
 def open_frames(root: Path, stream: str) -> ImigueFrames:

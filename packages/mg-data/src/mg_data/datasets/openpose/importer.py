@@ -327,7 +327,7 @@ class OpenposeFrames:
         self._recordings = {recording.name: recording for recording in find_recordings(Path(root))[0]}
         self.root = Path(root)
 
-    def _path(self, video_id: str) -> Path:
+    def video_path(self, video_id: str) -> Path:
         recording = self._recordings.get(video_id)
         if recording is None:
             raise DataError(f"{shown(self.root)}: holds no recording '{video_id}'")
@@ -348,7 +348,7 @@ class OpenposeFrames:
         """Yield only the frames of the given ascending numbers."""
         from mg_data.video.decode import decode_frames
 
-        return decode_frames(self._path(video_id), frame_numbers)
+        return decode_frames(self.video_path(video_id), frame_numbers)
 
 
 def open_frames(root: Path, stream: str) -> OpenposeFrames:
