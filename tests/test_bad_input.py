@@ -128,9 +128,58 @@ def test_keypoints_that_are_all_zero_and_ids_in_any_script(tmp_path: Path) -> No
                 joints += np.random.default_rng(number).uniform(1, 60, joints.shape).astype(np.float32)
             out.add(clip_id=name, subject_id="p", video_id=name, start=0, stop=5, joints=joints)
     check_store(path)
-    found = mg("data", "check", path, "--json", code=0)
-    assert "видео_1" in json.dumps(json.loads(found.stdout), ensure_ascii=False)
+    found = json.loads(mg("data", "check", path, "--json", code=5).stdout)
+    (empty,) = [finding for finding in found["findings"] if finding["severity"] == "error"]
+    assert empty["items"] == ["видео_1"]
     assert json.loads(mg("data", "stats", path, "--json").stdout)["clips"] == 5
+
+
+TABLES = {
+    "an empty csv": (b"", "is empty"),
+    "a csv without the column video": (b"clip_id,start\na,0\n", "lacks the column video"),
+    "a label outside the list": (b"video,start,stop,label\nv,0,4,waving\n", "line 2, column label"),
+    "an id twice": (b"clip_id,video,start,stop\na,v,0,4\na,v,4,8\n", "line 3, column clip_id"),
+    "a span of nothing": (b"video,start,stop\nv,4,4\n", "line 2, column stop"),
+    "a way out of the folder": (b"video,start,stop\n../v,0,4\n", "line 2, column video"),
+    "bytes that are no text": (b"video,start,stop\n\xff\xfe,0,4\n", "UTF-8"),
+}
+
+
+@pytest.mark.parametrize("what", TABLES)
+def test_a_table_of_clips_that_is_wrong(tmp_path: Path, what: str) -> None:
+    data, message = TABLES[what]
+    (tmp_path / "clips.csv").write_bytes(data)
+    (tmp_path / "classes.txt").write_text("rub eyes\nwave\n")
+    words = ("data", "import", "clips", tmp_path / "clips.csv", "-o", tmp_path / "c.h5")
+    line = error_line(
+        5, *words, "--labels", tmp_path / "l.csv", "--option", f"classes={tmp_path / 'classes.txt'}"
+    )
+    assert message in line
+    assert "clips.csv" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["classes.txt", "clips.csv"]
+
+
+def test_openpose_json_cut_in_half(tmp_path: Path) -> None:
+    person = {"pose_keypoints_2d": [5.0, 6.0, 0.9] * 25, "person_id": [-1]}
+    tree = tmp_path / "tree" / "v"
+    tree.mkdir(parents=True)
+    for number in range(3):
+        path = tree / f"v_{number:012d}_keypoints.json"
+        path.write_text(json.dumps({"version": 1.3, "people": [person]}))
+    _half(tree / f"v_{1:012d}_keypoints.json")
+    words = (
+        "data",
+        "import",
+        "openpose",
+        tree.parent,
+        "-o",
+        tmp_path / "c.h5",
+        "--labels",
+        tmp_path / "l.csv",
+    )
+    line = error_line(5, *words)
+    assert f"v_{1:012d}_keypoints.json" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
 
 
 @contextmanager
