@@ -88,6 +88,43 @@ def _startup() -> str:
     )
 
 
+# (file, what is compared, keys down to the number, wanted); all are ratios of one run on one machine.
+RATIOS = (
+    (
+        "clips-read",
+        "random clips from a store over `np.load(mmap)`, slowest of three sizes",
+        ("ratio",),
+        ">= 0.7",
+    ),
+    ("xlsx-import", "keypoint workbook over openpyxl, cells of openpyxl's writer", ("ratio",), ">= 8"),
+    ("openpose-json", "OpenPose JSON, tracked, over a stdlib json loop", ("ratio",), ">= 3"),
+    (
+        "crop",
+        "crop to JPEG over decoding alone, synthetic 720x1280",
+        ("synthetic_720x1280", "ratio"),
+        ">= 0.6",
+    ),
+    ("crop", "the same, real video of 640x480", ("intel_asl_640x480", "ratio"), ">= 0.6"),
+    ("crop", "crop with two processes over one", ("workers", "ratio"), ">= 1.7"),
+    ("crop", "memory of cropping ten times the clips", ("memory", "ratio"), "<= 1.2"),
+    ("import-workers", "import with two processes over one", ("ratio",), ">= 1.7"),
+    ("import-workers", "memory of importing ten times the clips", ("memory_ratio",), "<= 1.2"),
+)
+
+
+def _ratios() -> list[str]:
+    lines = ["| what | wanted | measured | commit | command |", "|---|---|---|---|---|"]
+    for name, what, keys, wanted in RATIOS:
+        path = ROOT / "benchmarks" / "results" / f"{name}.json"
+        value: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        commit, command = (value["commit"], f"`{value['command']}`") if value else ("", "")
+        for key in keys:
+            value = value.get(key) if value else None
+        text = "not run" if value is None else f"{value:.2f}"
+        lines.append(f"| {what} | {wanted} | {text} | {commit} | {command} |")
+    return lines
+
+
 def page() -> str:
     """Return docs/results.md."""
     records = _records()
@@ -101,6 +138,7 @@ def page() -> str:
     for name, seeds in RUNS.items():
         lines += _section(name, seeds, records)
     lines += ["", "## Start-up", "", _startup()]
+    lines += ["", "## Data preparation: speed and memory", "", *_ratios()]
     return "\n".join(lines) + "\n"
 
 
