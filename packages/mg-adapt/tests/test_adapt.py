@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mg_adapt.files import file_digest
 from mg_adapt.stages.adapt import adapt
-from mg_data.contract import StoreError, TaintError, UsageError
-from mg_data.store import clip_keys, read_pseudo, write_logits, write_split
+from mg_data.contract import PluginError, StoreError, TaintError, UsageError
+from mg_data.store import clip_keys, read_logits, read_pseudo, read_split, write_logits, write_split
 
 CLASSES = ("a", "b")
 TARGET = ("t0", "t1", "t2", "t3")
@@ -177,3 +178,78 @@ def test_the_fitted_temperature_can_be_asked_for(split: Path, tmp_path: Path) ->
         run(split, [store], temperature="warm")
     with pytest.raises(UsageError, match="must be positive, found 0"):
         run(split, [store], temperature=0)
+
+
+def test_the_record_names_the_digest_of_everything_that_was_read(split: Path, tmp_path: Path) -> None:
+    first = logits(tmp_path / "1.h5", "joint", [0.9] * 4)
+    second = logits(tmp_path / "2.h5", "split", [0.9] * 4)
+    params = fusion(tmp_path / "fusion.json", {"joint": 1.0, "split": 1.0})
+    data, pseudo = run(split, [first, second], params=params)
+    assert pseudo.provenance.inputs == {
+        "joint": read_logits(first).digest,
+        "logits:split": read_logits(second).digest,
+        "split": read_split(split).digest,
+        "params": file_digest(params),
+    }
+    assert data["inputs"] == pseudo.provenance.inputs
+
+
+def test_the_yield_of_each_class_stands_against_the_sources_frequencies(split: Path, tmp_path: Path) -> None:
+    data, _ = run(split, [logits(tmp_path / "1.h5", "joint", [0.9, 0.8, 0.7, 0.1])])
+    # Source: two thirds a. Labels: three a (least 0.7), one b.
+    first, second = data["classes"]
+    assert (first["labels"], first["expected"]) == (3, 2.67)
+    assert first["ratio"] == pytest.approx((3 / 4) / (2 / 3), abs=1e-4)
+    assert first["least_confidence"] == pytest.approx(0.7, abs=1e-6)
+    assert second["ratio"] == pytest.approx((1 / 4) / (1 / 3), abs=1e-4)
+    data, _ = run(split, [logits(tmp_path / "2.h5", "joint", [0.5] * 4)])
+    assert data["classes"][0] == {
+        "class": "a", "labels": 0, "expected": 2.67, "ratio": None, "least_confidence": None
+    }  # fmt: skip
+
+
+def test_the_yield_at_the_fitted_temperature_is_that_of_the_adapter_itself(
+    split: Path, tmp_path: Path
+) -> None:
+    first = logits(tmp_path / "1.h5", "joint", [0.99, 0.98, 0.97, 0.96])
+    second = logits(tmp_path / "2.h5", "rgb", [0.9, 0.9, 0.4, 0.4])
+    params = fusion(tmp_path / "fusion.json", {"joint": 1.0, "rgb": 1.0}, temperature=1.5)
+    data, _ = run(split, [first, second], params=params, adapter="agreement", threshold=0.6)
+    assert (data["labels"], data["yield_at_fitted_temperature"]) == (2, 0.5)
+
+
+def test_an_adapter_without_alpha_writes_none(split: Path, tmp_path: Path) -> None:
+    store = logits(tmp_path / "1.h5", "joint", [0.9, 0.8, 0.3, 0.2])
+    data, pseudo = run(split, [store], adapter="balanced-top-k", options={"prior": "uniform"})
+    assert pseudo.clip_ids.tolist() == ["t0", "t3"]
+    assert (pseudo.threshold, data["threshold"], data["adapter"]) == (0.0, 0.0, "balanced-top-k")
+    assert pseudo.probs is not None
+    # An alpha among the options is the one that held, and so the one that is written.
+    data, pseudo = run(split, [store], adapter="flexmatch", options={"threshold": 0.75, "floor": 0.0})
+    assert pseudo.threshold == data["threshold"] == 0.75
+
+
+def test_a_round_asked_for_too_early_is_said(split: Path, tmp_path: Path) -> None:
+    from mg_adapt_toy import Talk
+
+    talk = Talk()
+    store = logits(tmp_path / "1.h5", "joint", [0.9] * 4)
+    adapt(console=talk, logits=[store], split=split, out=tmp_path / "p.h5", round=2)
+    assert any("--round 2: no model has trained on target clips yet" in line for line in talk.lines)
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "message"),
+    [
+        ([0, 0], [1, 1], r"rows that are not distinct numbers of 0\.\.3"),
+        ([4], [1], r"rows that are not distinct numbers of 0\.\.3"),
+        ([1], [2], r"labels outside 0\.\.1"),
+        ([1, 2], [0], "rows, labels and confidence of unequal shapes"),
+    ],
+)
+def test_an_answer_that_is_no_choice_of_clips_is_the_adapters_error(
+    split: Path, tmp_path: Path, rows: list[int], labels: list[int], message: str
+) -> None:
+    store = logits(tmp_path / "1.h5", "joint", [0.9] * 4)
+    with pytest.raises(PluginError, match=f"adapter 'strange' returned {message}"):
+        run(split, [store], adapter="strange", options={"rows": rows, "labels": labels})

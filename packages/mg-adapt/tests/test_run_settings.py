@@ -65,6 +65,7 @@ def test_set_changes_nested_keys() -> None:
         ({"branches": {"a": {}}}, r"\[branches\.a\] lacks model"),
         ({"branches": {"a": {"model": "m", "crops": "person"}}}, r"there is no table \[crops\.person\]"),
         ({"adapt": {"rounds": 2}}, "rounds must be 0 or 1"),
+        ({"trackers": "tensorboard"}, "trackers must be a list of names, found 'tensorboard'"),
         ({"data": {}}, r"\[data\] lacks dataset"),
         ({"adapt": 3}, r"\[adapt\] must be a table"),
     ],
@@ -95,6 +96,7 @@ def test_the_plan_is_the_papers_loop(tmp_path: Path) -> None:
         "round1/fuse",
         "round1/fuse-equal",
         "round1/adapt",
+        "round1/adapt-fitted",
         "round2/train-joint",
         "round2/predict-target-joint",
         "round2/fuse",
@@ -146,11 +148,37 @@ def test_what_the_data_set_cannot_give_is_refused_before_anything_runs(tmp_path:
         ({"branches.joint.input": {"frame": 8}}, r"\[branches\.joint\]: .*frame.*frames"),
         ({"branches.joint.train": {"epoch": 8}}, r"\[branches\.joint\]: .*epoch.*epochs"),
         ({"branches.joint.adapt": {"lrr": 8}}, r"\[branches\.joint\]: .*lrr.*lr"),
+        ({"train": {"loss": "focl"}}, r"no loss(es)? named 'focl' \(did you mean 'focal'"),
+        ({"train.loss": {"name": "focal", "options": {"gama": 1}}}, r"\[branches\.joint\]: .*gama.*gamma"),
+        ({"train": {"loss": "ldam"}}, r"\[branches\.joint\]: .*loss 'ldam' has no smoothed form"),
+        ({"train": {"loss": "orthogonal-semantic"}}, r"kind 'auxiliary', wanted 'classification'"),
     ],
 )
 def test_every_option_of_a_branch_is_checked_before_anything_runs(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     settings, _ = load(write(tmp_path), change)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(MgError, match=message):
         plan(settings, tmp_path, registry())
+
+
+def test_files_that_a_loss_reads_belong_to_the_recipes_folder_and_to_the_steps_key(tmp_path: Path) -> None:
+    table = {"name": "orthogonal-semantic", "options": {"anchors_file": "words.npy"}}
+    settings, _ = load(write(tmp_path), {"train": {"auxiliary": [table]}, "trackers": ["tensorboard"]})
+    steps = {step.name: step for step in plan(settings, tmp_path / "run", registry())}
+    for name, stores in (("round1", 2), ("round2", 3)):
+        step = steps[f"{name}/train-joint"]
+        assert step.key_files[-1] == str(tmp_path / "words.npy")
+        assert len(step.key_files) == stores + 1
+        assert step.params["tracker"] == ["tensorboard"]
+
+
+def test_the_pseudo_labels_of_the_fitted_temperature_are_scored_and_learnt_by_nobody(tmp_path: Path) -> None:
+    settings, _ = load(write(tmp_path), {})
+    steps = {step.name: step for step in plan(settings, tmp_path / "run", registry())}
+    made = steps["round1/adapt-fitted"].params
+    assert made["temperature"] == "fitted"
+    readers = [
+        name for name, step in steps.items() if made["out"] in str(step.params) and "adapt" not in name
+    ]
+    assert readers == ["result/score"]

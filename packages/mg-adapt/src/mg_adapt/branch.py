@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,18 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from mg_adapt.choice import Branch
-from mg_adapt.recipe import LossChoice, Recipe, overlay_options
+from mg_adapt.choice import Branch, resolve_losses
+from mg_adapt.recipe import Recipe
 from mg_data.contract import (
     InputSpec,
+    LossSpec,
     Modality,
     ModelOutput,
     PluginError,
     StoreError,
     UsageError,
 )
-from mg_data.plugins import registry, resolve
+from mg_data.plugins import resolve
 from mg_data.store import read_store, store_kind
 
 
@@ -106,32 +109,39 @@ def build_losses(
     """Build the recipe's losses; return them and the weights of the auxiliary ones.
 
     The classification loss is kept under ``classification``, the auxiliary ones under their names.
+
+    Raises:
+        UsageError: an option of a loss is wrong, or ``recipe.label_smoothing`` meets a loss without it.
     """
-    defaults = {"label_smoothing": recipe.label_smoothing} if recipe.label_smoothing else {}
     losses = {
-        "classification": _build_loss(recipe.loss, "classification", class_counts, feature_dim, defaults)
+        name: _build_loss(spec, options, class_counts, feature_dim)
+        for name, (spec, options) in resolve_losses(recipe).items()
     }
-    for choice in recipe.auxiliary:
-        losses[choice.name] = _build_loss(choice, "auxiliary", class_counts, feature_dim, {})
     return nn.ModuleDict(losses), {choice.name: choice.weight for choice in recipe.auxiliary}
 
 
 def _build_loss(
-    choice: LossChoice, kind: str, class_counts: ArrayLike, feature_dim: int, defaults: Mapping[str, Any]
+    spec: LossSpec, options: dict[str, Any], class_counts: ArrayLike, feature_dim: int
 ) -> nn.Module:
-    spec = registry().get("losses", choice.name)
-    if spec.kind != kind:
-        raise UsageError(f"recipe: loss '{choice.name}' is of kind '{spec.kind}', wanted '{kind}'")
-    where = f"loss '{choice.name}'"
-    options = overlay_options(spec.options, [defaults, choice.options], where)
     if options.get("feature_dim") == 0:
-        options["feature_dim"] = feature_dim
+        options = {**options, "feature_dim": feature_dim}
     loss = resolve(spec.factory)(class_counts=class_counts, **options)
     if isinstance(loss, nn.Module):
         return loss
     if not callable(loss):
-        raise PluginError(f"{where}: its factory returned {type(loss).__name__}, no callable")
+        raise PluginError(f"loss '{spec.name}': its factory returned {type(loss).__name__}, no callable")
     return _Function(loss)
+
+
+def check_soft_targets(recipe: Recipe, losses: nn.ModuleDict) -> None:
+    """Raise UsageError for a loss that does not say that it takes probabilities as targets."""
+    names = {"classification": recipe.loss.name}
+    for key, loss in losses.items():
+        if not getattr(loss, "soft_targets", False):
+            raise UsageError(
+                f"recipe.pseudo_targets = 'soft': loss '{names.get(key, key)}' takes classes only; take "
+                "another loss or pseudo_targets = 'hard'"
+            )
 
 
 class _Function(nn.Module):
@@ -140,6 +150,9 @@ class _Function(nn.Module):
     def __init__(self, function: Any) -> None:
         super().__init__()
         self.function = function
+        self.soft_targets = bool(getattr(function, "soft_targets", False))
+        if hasattr(function, "at_epoch"):
+            self.at_epoch = function.at_epoch
 
     def forward(self, output: ModelOutput, target: torch.Tensor) -> torch.Tensor:
         """Call the function."""
@@ -161,6 +174,33 @@ def choose_device(name: str) -> torch.device:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
     return device
+
+
+@contextmanager
+def deterministic_operations(wanted: bool) -> Iterator[None]:
+    """Allow deterministic torch operations only, for as long as the context lasts.
+
+    Raises:
+        UsageError: an operation of the model has no deterministic form on this device.
+    """
+    if not wanted:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    # cuBLAS reads it when it is first used; without it some of its products differ from run to run.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        first = " ".join(str(error).split())[:160]
+        raise UsageError(
+            f"recipe.deterministic: {first} ... set deterministic = false, or --device cpu"
+        ) from error
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def set_threads(threads: int) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mg_adapt.recipe import nearest, overlay_options
-from mg_data.contract import ModalitySpec, ModelSpec, UsageError
+from mg_adapt.recipe import LossChoice, Recipe, nearest, overlay_options
+from mg_data.contract import LossSpec, ModalitySpec, ModelSpec, UsageError
 from mg_data.plugins import registry
 
 
@@ -56,3 +56,30 @@ def resolve_branch(
             reads.options, [found.modality_options.get(preset, {}), modality_table], f"modality '{name}'"
         ),
     )
+
+
+def resolve_loss(
+    choice: LossChoice, kind: str, label_smoothing: float = 0.0
+) -> tuple[LossSpec, dict[str, Any]]:
+    """Look up a loss and resolve its options; those of the choice win over ``label_smoothing``.
+
+    Raises:
+        PluginError: no such loss. UsageError: one of another kind, an unknown option, or smoothed labels for
+            a loss that has none.
+    """
+    spec: LossSpec = registry().get("losses", choice.name)
+    if spec.kind != kind:
+        raise UsageError(f"recipe: loss '{choice.name}' is of kind '{spec.kind}', wanted '{kind}'")
+    defaults = {"label_smoothing": label_smoothing} if label_smoothing else {}
+    if defaults and "label_smoothing" not in spec.options:
+        raise UsageError(
+            f"recipe.label_smoothing = {label_smoothing:g}: loss '{choice.name}' has no smoothed form, set "
+            "recipe.label_smoothing = 0"
+        )
+    return spec, overlay_options(spec.options, [defaults, choice.options], f"loss '{choice.name}'")
+
+
+def resolve_losses(recipe: Recipe) -> dict[str, tuple[LossSpec, dict[str, Any]]]:
+    """Resolve all losses of a recipe: ``classification``, and the auxiliary ones under their names."""
+    losses = {"classification": resolve_loss(recipe.loss, "classification", recipe.label_smoothing)}
+    return losses | {choice.name: resolve_loss(choice, "auxiliary") for choice in recipe.auxiliary}

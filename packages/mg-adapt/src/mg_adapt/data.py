@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mg_adapt.sampler import TORCH, samples_of
 from mg_data.contract import DataError, Modality, UsageError
 from mg_data.store import PseudoStore, SplitStore, Taint, clip_keys
-
-# Streams of random numbers that share (seed, epoch) and must differ.
-_ORDER, _TORCH = 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +27,7 @@ class TrainingClips:
         sources: name -> number of clips (``train``, ``val``, ``pseudo``).
         taint: what a model trained on them has seen.
         passed_over: pseudo-labelled clips that the data store does not hold.
+        probs: (N, K) float32 what is learnt instead of ``labels``, or None; a labelled clip's row is one-hot.
     """
 
     clip_ids: NDArray[np.str_]
@@ -36,6 +35,7 @@ class TrainingClips:
     sources: dict[str, int]
     taint: Taint
     passed_over: int = 0
+    probs: NDArray[np.float32] | None = None
 
 
 def _some(clip_ids: Sequence[str] | NDArray[np.str_]) -> str:
@@ -44,17 +44,22 @@ def _some(clip_ids: Sequence[str] | NDArray[np.str_]) -> str:
 
 
 def select_training_clips(
-    split: SplitStore, use: Sequence[str], available: NDArray[np.str_], pseudo: PseudoStore | None = None
+    split: SplitStore,
+    use: Sequence[str],
+    available: NDArray[np.str_],
+    pseudo: PseudoStore | None = None,
+    soft: bool = False,
 ) -> TrainingClips:
     """Join the used parts of the split and the pseudo-labels: D_aug of paper 3.3 if all three are given.
 
     Args:
         use: parts of the split, such as ``("train", "val")``. available: ids that the data store holds.
+        soft: learn the probabilities of the pseudo-labels instead of their classes.
 
     Raises:
         UsageError: the target is named as a part to use.
         DataError: no clip, a clip without label, a clip missing in the data store, or pseudo-labels that
-            belong to another split.
+            belong to another split or lack the probabilities that are wanted.
     """
     if "target" in use:
         raise UsageError("--use target: the target has no labels; give its pseudo-labels with --pseudo")
@@ -77,6 +82,7 @@ def select_training_clips(
     }
     taint = Taint.of(clip_keys(split.dataset, ids))
     passed_over = 0
+    probs = np.eye(len(split.class_names), dtype=np.float32)[labels] if soft and pseudo is not None else None
     if pseudo is not None:
         _check_pseudo(pseudo, split)
         held = np.isin(pseudo.clip_ids, available)
@@ -85,6 +91,8 @@ def select_training_clips(
         taint = Taint.union_all([taint, own, pseudo.taint])
         ids = np.concatenate([ids, pseudo.clip_ids[held]])
         labels = np.concatenate([labels, pseudo.labels[held]])
+        if probs is not None:
+            probs = np.concatenate([probs, _pseudo_probs(pseudo)[held]])
         sources["pseudo"] = int(held.sum())
     order = np.argsort(ids)
     return TrainingClips(
@@ -93,7 +101,25 @@ def select_training_clips(
         sources=sources,
         taint=taint,
         passed_over=passed_over,
+        probs=None if probs is None else probs[order],
     )
+
+
+def _pseudo_probs(pseudo: PseudoStore) -> NDArray[np.float32]:
+    """Return the (S, K) probabilities of the pseudo-labels, rows of sum 1."""
+    if pseudo.probs is None:
+        raise DataError(
+            f"{pseudo.path}: has no probabilities, as recipe.pseudo_targets = 'soft' wants; take 'hard' or "
+            "an adapter that stores them"
+        )
+    probs = np.asarray(pseudo.probs, np.float64)
+    wanted = (len(pseudo.clip_ids), len(pseudo.class_names))
+    if probs.shape != wanted or not np.isfinite(probs).all() or (probs < 0).any():
+        raise DataError(f"{pseudo.path}: its probabilities must be {wanted} finite numbers >= 0")
+    total = probs.sum(axis=1, keepdims=True)
+    if np.any(np.abs(total - 1) > 1e-3):
+        raise DataError(f"{pseudo.path}: a row of its probabilities does not sum to 1")
+    return np.asarray(probs / total, np.float32)
 
 
 def _check_pseudo(pseudo: PseudoStore, split: SplitStore) -> None:
@@ -123,17 +149,9 @@ def mirror_permutation(pairs: Sequence[tuple[int, int]], num_classes: int) -> ND
     return permutation
 
 
-def order_of(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """Return the (N,) order of samples in an epoch."""
-    generator = np.random.default_rng(np.random.SeedSequence([seed, epoch], spawn_key=(_ORDER,)))
-    return generator.permutation(count)
-
-
 def torch_seed(seed: int, epoch: int) -> int:
     """Return the seed of torch's generator (dropout and the like) for an epoch."""
-    return int(
-        np.random.SeedSequence([seed, epoch], spawn_key=(_TORCH,)).generate_state(1, np.uint64)[0] >> 1
-    )
+    return int(np.random.SeedSequence([seed, epoch], spawn_key=(TORCH,)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def batch_count(count: int, batch_size: int) -> int:
@@ -142,8 +160,15 @@ def batch_count(count: int, batch_size: int) -> int:
     return batches - 1 if batches > 1 and count % batch_size == 1 else batches
 
 
-class TrainingSamples(Dataset[tuple[NDArray[Any], int, int]]):
-    """Samples by (epoch, index): augmentation and flip depend on (seed, epoch, index) and nothing else."""
+# (epoch, index) or, for a sample that is met again in the epoch, (epoch, index, times met before).
+Place = tuple[int, int] | tuple[int, int, int]
+
+
+class TrainingSamples(Dataset[tuple[NDArray[Any], Any, int]]):
+    """Samples by place: augmentation and flip depend on (seed, epoch, index, repetition) and nothing else.
+
+    A sample is (x, y, index); y is its class or, if the clips have probabilities, (K,) of them.
+    """
 
     def __init__(
         self, modality: Modality, clips: TrainingClips, *, seed: int, flip: bool, mirror: NDArray[np.int64]
@@ -154,16 +179,21 @@ class TrainingSamples(Dataset[tuple[NDArray[Any], int, int]]):
         self.flip = flip
         self.mirror = mirror
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[NDArray[Any], int, int]:
-        epoch, index = place
-        rng = np.random.default_rng([self.seed, epoch, index])
+    def __getitem__(self, place: Place) -> tuple[NDArray[Any], int | NDArray[np.float32], int]:
+        epoch, index, *again = place
+        # The first time has no fourth number (one that is 0 would change nothing: seeds are padded with 0).
+        rng = np.random.default_rng([self.seed, epoch, index, *(number for number in again if number)])
         # Drawn first, so that the flips do not depend on what the modality draws.
         mirrored = self.flip and rng.random() < 0.5
         sample = self.modality.sample(str(self.clips.clip_ids[index]), rng)
-        label = int(self.clips.labels[index])
         if mirrored:
-            sample, label = self.modality.flip(sample), int(self.mirror[label])
-        return sample, label, index
+            sample = self.modality.flip(sample)
+        if self.clips.probs is not None:
+            # mirror is an involution: what stood at c stands at mirror[c] afterwards.
+            probs = self.clips.probs[index]
+            return sample, probs[self.mirror] if mirrored else probs, index
+        label = int(self.clips.labels[index])
+        return sample, int(self.mirror[label]) if mirrored else label, index
 
 
 class TestSamples(Dataset[tuple[NDArray[Any], int, int]]):
@@ -184,34 +214,45 @@ class TestSamples(Dataset[tuple[NDArray[Any], int, int]]):
 
 
 class EpochBatches:
-    """Yields the batches of the epoch it is set to, as lists of (epoch, index), from ``first`` on."""
+    """Yields the batches of the epoch it is set to, as lists of places, from batch ``first`` on.
 
-    def __init__(self, count: int, batch_size: int, seed: int) -> None:
-        self.count, self.batch_size, self.seed = count, batch_size, seed
+    Args:
+        labels: (N,) classes, which a sampler other than ``uniform`` goes by.
+    """
+
+    def __init__(
+        self, labels: NDArray[np.int64], batch_size: int, seed: int, sampler: str = "uniform"
+    ) -> None:
+        self.labels, self.batch_size, self.seed, self.sampler = labels, batch_size, seed, sampler
         self.epoch, self.first = 0, 0
 
     def __len__(self) -> int:
-        return batch_count(self.count, self.batch_size)
+        return batch_count(len(self.labels), self.batch_size)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, order = self.epoch, order_of(self.seed, self.epoch, self.count)
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        epoch = self.epoch
+        order, earlier = samples_of(self.labels, self.sampler, self.seed, epoch)
         for number in range(self.first, len(self)):
-            chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield [(epoch, int(index)) for index in chosen]
+            part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            yield [(epoch, int(index), int(times)) for index, times in zip(order[part], earlier[part])]
 
 
 Batch = tuple[Tensor, Tensor, NDArray[np.int64]]
 
 
-def collate(samples: Sequence[tuple[NDArray[Any], int, int]]) -> Batch:
-    """Stack samples to x (N, ...), y (N,) int64 and the samples' indices."""
+def collate(samples: Sequence[tuple[NDArray[Any], Any, int]]) -> Batch:
+    """Stack samples to x (N, ...), y (N,) int64 or (N, K) float32, and the samples' indices."""
     arrays, labels, indices = zip(*samples)
     try:
         stacked = np.stack(arrays)
     except ValueError as error:
         shapes = sorted({array.shape for array in arrays})
         raise DataError(f"the modality returns samples of unequal shapes: {shapes}") from error
-    return torch.from_numpy(stacked), torch.tensor(labels, dtype=torch.int64), np.array(indices, np.int64)
+    if isinstance(labels[0], np.ndarray):
+        targets = torch.from_numpy(np.stack(labels))
+    else:
+        targets = torch.tensor(labels, dtype=torch.int64)
+    return torch.from_numpy(stacked), targets, np.array(indices, np.int64)
 
 
 def training_loader(samples: TrainingSamples, batches: EpochBatches, workers: int) -> DataLoader[Batch]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mg_adapt.records import ADAPTERS, LOSSES, STAGES
+from mg_adapt.records import ADAPTERS, LOSSES, STAGES, TRACKERS
 from mg_adapt.run.records import COMMANDS
-from mg_data.contract import AdapterSpec, CommandSpec, LossSpec, StageSpec, hookimpl
+from mg_data.contract import AdapterSpec, CommandSpec, LossSpec, StageSpec, TrackerSpec, hookimpl
 
 
 @hookimpl
 def mg_register_losses() -> Iterable[LossSpec]:
-    """Return the losses of paper 3.2 and plain cross-entropy."""
+    """Return the losses of paper 3.2, plain cross-entropy, and other losses for a long tail."""
     return LOSSES
 
 
@@ -22,8 +22,14 @@ def mg_register_adapters() -> Iterable[AdapterSpec]:
 
 
 @hookimpl
+def mg_register_trackers() -> Iterable[TrackerSpec]:
+    """Return the TensorBoard tracker."""
+    return TRACKERS
+
+
+@hookimpl
 def mg_register_stages() -> Iterable[StageSpec]:
-    """Return train, predict and adapt."""
+    """Return train, predict, adapt and shot."""
     return STAGES
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from mg_data.contract import UsageError
 
 SECTIONS = ("recipe", "model", "modality")
+SAMPLERS = ("uniform", "square-root", "class-balanced")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,12 @@ class Recipe:
         backbone_lr_scale: factor on ``lr`` outside modules named head, classifier or projection.
         log_every: validate every so many epochs (always after the last).
         select: ``last``, or ``best`` = the epoch of highest validation accuracy (taints those clips).
+        sampler: how often a class is met: ``uniform`` (each clip once an epoch), ``square-root``,
+            ``class-balanced``; see :mod:`mg_adapt.sampler`. An epoch has as many samples in any case.
+        mixup: alpha of the Beta distribution of mixed pairs of samples, 0 = off. patience: end after so
+        many epochs without a better validation accuracy (taints those clips), 0 = never. pseudo_targets:
+        ``hard`` learns a pseudo-label's class, ``soft`` the probabilities stored with it. deterministic:
+        allow deterministic torch operations only; one that has no such form is an error.
     """
 
     optimizer: str = "adamw"
@@ -69,6 +76,16 @@ class Recipe:
     backbone_lr_scale: float = 1.0
     log_every: int = 5
     select: str = "last"
+    sampler: str = "uniform"
+    mixup: float = 0.0
+    patience: int = 0
+    pseudo_targets: str = "hard"
+    deterministic: bool = False
+
+    @property
+    def selects(self) -> bool:
+        """Return whether validation decides what is published, which it may not when it is trained on."""
+        return self.select == "best" or self.patience > 0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
@@ -93,15 +110,28 @@ class Recipe:
         _one_of(self.schedule, ("cosine",), "recipe.schedule")
         _one_of(self.amp, ("none", "bf16"), "recipe.amp")
         _one_of(self.select, ("last", "best"), "recipe.select")
+        _one_of(self.sampler, SAMPLERS, "recipe.sampler")
+        _one_of(self.pseudo_targets, ("hard", "soft"), "recipe.pseudo_targets")
         for name, lowest in (("epochs", 1), ("batch_size", 1), ("log_every", 1), ("workers", 0)):
             _at_least(getattr(self, name), lowest, f"recipe.{name}")
         for name in ("weight_decay", "momentum", "warmup_epochs", "clip_norm", "ema", "backbone_lr_scale"):
+            _at_least(getattr(self, name), 0, f"recipe.{name}")
+        for name in ("mixup", "patience"):
             _at_least(getattr(self, name), 0, f"recipe.{name}")
         if not self.lr > 0:
             raise UsageError(f"recipe.lr must be positive, found {self.lr}")
         for name in ("ema", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"recipe.{name} must lie in [0, 1), found {getattr(self, name)}")
+
+    def files(self) -> dict[str, str]:
+        """Return the files that losses read, by ``<loss>.<option>``: options whose name ends in ``_file``."""
+        return {
+            f"{choice.name}.{name}": str(value)
+            for choice in (self.loss, *self.auxiliary)
+            for name, value in choice.options.items()
+            if name.endswith("_file") and value
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON value that :meth:`from_dict` reads back."""

@@ -202,14 +202,32 @@ def union_taint(stores: Sequence[LogitsStore], split: SplitStore, parameters: Vo
 
 
 def class_yield(
-    labels: NDArray[np.int32], prior: NDArray[np.float64], candidates: int, class_names: Sequence[str]
+    labels: NDArray[np.int32],
+    confidence: NDArray[np.float32],
+    prior: NDArray[np.float64],
+    candidates: int,
+    class_names: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Return for each class how many labels it got, and how many the source's class frequencies predict."""
+    """Return for each class its labels against the source's class frequencies.
+
+    ``labels``: how many it got; ``expected``: how many of all candidates the frequencies predict;
+    ``ratio``: its share among the labels over its share in the source (None if it has none there);
+    ``least_confidence``: the lowest probability among its labels (None without labels).
+    """
     counts = np.bincount(labels, minlength=len(class_names))
-    return [
-        {"class": name, "labels": int(count), "expected": round(float(share) * candidates, 2)}
-        for name, count, share in zip(class_names, counts, prior)
-    ]
+    rows: list[dict[str, Any]] = []
+    for index, (name, count, share) in enumerate(zip(class_names, counts, prior)):
+        comparable = share > 0 and len(labels)
+        rows.append(
+            {
+                "class": name,
+                "labels": int(count),
+                "expected": round(float(share) * candidates, 2),
+                "ratio": round(float(count / len(labels) / share), 4) if comparable else None,
+                "least_confidence": round(float(confidence[labels == index].min()), 6) if count else None,
+            }
+        )
+    return rows
 
 
 def require_target(split: SplitStore) -> int:

@@ -30,9 +30,11 @@ from mg_adapt.data import (
     torch_seed,
     training_loader,
 )
+from mg_adapt.mixup import Mix, draw_mix
 from mg_adapt.optim import AveragedWeights, build_optimizer, learning_rate_factor, set_learning_rate
 from mg_adapt.recipe import Recipe
 from mg_adapt.state import StateFolder, TrainingState, optimizer_tensors, restore_optimizer
+from mg_adapt.trackers import Trackers
 from mg_data.contract import Console, DataError, Modality, ModelOutput, Progress, StoreError
 from mg_data.store import publish_text
 
@@ -64,7 +66,10 @@ class TrainingTask:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """Weights and history of a finished training; ``epoch`` is the one whose weights these are."""
+    """Weights and history of a finished training; ``epoch`` is the one whose weights these are.
+
+    ``history`` has a row for each epoch done: fewer than the recipe's if validation ended the training.
+    """
 
     model_state: dict[str, Tensor]
     loss_state: dict[str, Tensor]
@@ -99,6 +104,7 @@ class Trainer:
     Args:
         state: where resumable state is kept. log: the JSON-lines file with one row per epoch.
         state_every: seconds after which state is written even in the middle of an epoch.
+        trackers: told of every epoch.
     """
 
     def __init__(
@@ -111,10 +117,12 @@ class Trainer:
         console: Console,
         label: str,
         state_every: float = 15.0,
+        trackers: Trackers | None = None,
     ) -> None:
         self.task, self.recipe, self.device = task, task.recipe, device
         self.state, self.log, self.console, self.label = state, log, console, label
         self.state_every = state_every
+        self.trackers = trackers or Trackers({}, console)
         self.model = task.model.to(device)
         self.losses = task.losses.to(device)
         self.optimizer = build_optimizer(self.model, self.losses, self.recipe)
@@ -143,13 +151,19 @@ class Trainer:
             flip=self.recipe.flip,
             mirror=self.task.mirror,
         )
-        batches = EpochBatches(len(self.task.clips.clip_ids), self.recipe.batch_size, self.task.seed)
+        batches = EpochBatches(
+            self.task.clips.labels, self.recipe.batch_size, self.task.seed, self.recipe.sampler
+        )
         loader = training_loader(samples, batches, self.recipe.workers)
         with self.console.progress(self.label, self.total_steps) as progress:
             if resumed_at:
                 progress.advance(resumed_at)
-            while self.running.epoch < self.recipe.epochs:
+            while self.running.epoch < self.recipe.epochs and not self._patience_is_over():
                 batches.epoch, batches.first = self.running.epoch, self.running.step
+                for loss in self.losses.values():
+                    tell: Any = getattr(loss, "at_epoch", None)
+                    if tell is not None:
+                        tell(self.running.epoch, self.recipe.epochs)
                 if self.running.step == 0:
                     torch.manual_seed(torch_seed(self.task.seed, self.running.epoch))
                 self._run_epoch(loader, progress)
@@ -159,7 +173,7 @@ class Trainer:
             model_state=chosen.tensors if chosen else self._evaluated_weights(),
             loss_state=_on_cpu(self.losses.state_dict()),
             history=self.history,
-            epoch=chosen.epoch if chosen else self.recipe.epochs,
+            epoch=chosen.epoch if chosen else len(self.history),
             resumed_at=resumed_at,
         )
 
@@ -191,12 +205,16 @@ class Trainer:
         lr = self.recipe.lr * learning_rate_factor(step, self.total_steps, self.warmup_steps)
         set_learning_rate(self.optimizer, lr)
         inputs, target = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+        mix = self._mix(len(indices))
+        if mix is not None:
+            inputs = mix.inputs(inputs)
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             output: ModelOutput = self.model(inputs)
-        loss = self.losses["classification"](output, target)
-        for name, weight in self.task.weights.items():
-            loss = loss + weight * self.losses[name](output, target)
+        loss: Any = self._loss(output, target)
+        if mix is not None:
+            loss = mix.lam * loss + (1 - mix.lam) * self._loss(output, target[mix.partner])
+            target = mix.main(target)
         value = float(loss.item())
         if not math.isfinite(value):
             raise self._not_finite("loss", value, x, indices)
@@ -209,7 +227,28 @@ class Trainer:
         self.optimizer.step()
         if self.average is not None:
             self.average.update()
-        return value, int((output.logits.detach().argmax(dim=1) == target).sum().item())
+        classes = target if target.ndim == 1 else target.argmax(dim=1)
+        return value, int((output.logits.detach().argmax(dim=1) == classes).sum().item())
+
+    def _loss(self, output: ModelOutput, target: Tensor) -> Tensor:
+        loss: Tensor = self.losses["classification"](output, target)
+        for name, weight in self.task.weights.items():
+            loss = loss + weight * self.losses[name](output, target)
+        return loss
+
+    def _mix(self, count: int) -> Mix | None:
+        if not self.recipe.mixup:
+            return None
+        place = {"seed": self.task.seed, "epoch": self.running.epoch, "step": self.running.step}
+        mix = draw_mix(self.recipe.mixup, count, **place)
+        return Mix(mix.lam, mix.partner.to(self.device))
+
+    def _patience_is_over(self) -> bool:
+        """Return whether ``patience`` epochs have passed without a better validation accuracy."""
+        if not self.recipe.patience or not self.history:
+            return False
+        scores = [row["val_accuracy"] for row in self.history]
+        return len(scores) - (1 + scores.index(max(scores))) >= self.recipe.patience
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.recipe.amp == "bf16":
@@ -239,7 +278,7 @@ class Trainer:
             "train_accuracy": running.correct / running.count,
         }
         last = number == self.recipe.epochs
-        due = last or number % self.recipe.log_every == 0 or self.recipe.select == "best"
+        due = last or number % self.recipe.log_every == 0 or self.recipe.selects
         if self.task.validation is not None and due:
             row["val_accuracy"] = self._validate()
             if self.recipe.select == "best" and row["val_accuracy"] > self.best.accuracy:
@@ -249,7 +288,13 @@ class Trainer:
         self.history.append(row)
         with self.log.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(row) + "\n")
+        self.trackers.epoch(row)
         self.running = _Running(epoch=number)
+        if not last and self._patience_is_over():
+            patience = self.recipe.patience
+            self.console.say(
+                f"{self.label}: ends after epoch {number}: validation has not improved for {patience} epochs"
+            )
         now = time.monotonic()
         affordable = self._state_seconds + self._state_cost <= STATE_SHARE * (now - self._began)
         if last or affordable or now - self._last_state >= self.state_every:

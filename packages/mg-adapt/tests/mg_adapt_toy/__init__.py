@@ -14,11 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import (
+    AdapterSpec,
     DatasetSpec,
     InputSpec,
+    LossSpec,
     ModalitySpec,
     ModelOutput,
     ModelSpec,
+    PseudoLabels,
+    TargetScores,
     hookimpl,
 )
 from mg_data.store import ClipsWriter, read_clips, write_split
@@ -120,6 +124,36 @@ def mg_register_models() -> Iterable[ModelSpec]:
             recipe={"epochs": 3, "batch_size": 8, "lr": 0.01},
         ),
     )
+
+
+def hard_only(*, class_counts: Any) -> Any:
+    """Return a loss that is a plain function and knows classes only."""
+    from torch.nn import functional
+
+    return lambda output, target: functional.cross_entropy(output.logits, target)
+
+
+def strange(
+    scores: TargetScores, *, rows: tuple[int, ...] = (), labels: tuple[int, ...] = ()
+) -> PseudoLabels:
+    """Answer with what it is told."""
+    return PseudoLabels(
+        rows=np.array(rows, np.int64),
+        labels=np.array(labels, np.int32),
+        confidence=np.ones(len(labels), np.float32),
+    )
+
+
+@hookimpl
+def mg_register_losses() -> Iterable[LossSpec]:
+    return (LossSpec(name="hard-only", summary="classes only", factory="mg_adapt_toy:hard_only"),)
+
+
+@hookimpl
+def mg_register_adapters() -> Iterable[AdapterSpec]:
+    options = {"rows": (), "labels": ()}
+    factory = "mg_adapt_toy:strange"
+    return (AdapterSpec(name="strange", summary="any answer", factory=factory, options=options),)
 
 
 def write_toy(

@@ -20,7 +20,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from mg_adapt.run.keys import file_digest, paths, step_key
+from mg_adapt.files import file_digest
+from mg_adapt.run.keys import paths, step_key
 from mg_adapt.run.plan import Step
 from mg_data.cli.build import run_params
 from mg_data.cli.console import TerminalConsole

@@ -8,30 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mg_adapt.files import file_digest
 from mg_adapt.run.plan import Step
 from mg_data.contract import StoreError
 from mg_data.contract.specs import StageSpec
 from mg_data.plugins import Registry
-from mg_data.store import stored_digest
-
-
-def file_digest(path: Path) -> str:
-    """Return the digest of a file or folder: a store's content digest, else sha256 of bytes or of a listing.
-
-    A folder of raw recordings is known by the names, sizes and modification times of its files: reading
-    hundreds of gigabytes to skip a step would defeat the purpose.
-    """
-    if path.is_dir():
-        digest = hashlib.sha256()
-        for item in sorted(path.rglob("*")):
-            if item.is_file():
-                state = item.stat()
-                digest.update(f"{item.relative_to(path)}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
-        return f"listing:{digest.hexdigest()}"
-    if path.suffix == ".h5":
-        return stored_digest(path)
-    with path.open("rb") as handle:
-        return f"sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
 
 
 def paths(spec: StageSpec, params: Mapping[str, Any], role: str) -> Iterator[tuple[str, Path]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mg_adapt.choice import resolve_branch
+from mg_adapt.choice import resolve_branch, resolve_losses
 from mg_adapt.recipe import resolve_recipe
 from mg_adapt.run.settings import BranchSettings, RunSettings
 from mg_data.contract import UsageError
@@ -145,19 +145,29 @@ class Planner:
             chosen = resolve_branch(
                 branch.model, branch.modality, branch.preset, branch.options, branch.input
             )
-            resolve_recipe(chosen.model.recipe, recipe)
+            resolved = resolve_recipe(chosen.model.recipe, recipe)
+            losses = resolve_losses(resolved)
         except UsageError as error:
             raise UsageError(f"[branches.{branch.name}]: {error}") from error
         modality = chosen.modality.name
         store = self.store_of(branch)
+        split = self.file("data/split.h5")
+        pseudo = self.file(f"round{round_number - 1}/pseudo.h5") if adapted else None
+        extra = tuple(resolved.files().values())
+        # Losses of other packages; those of the train stage's own change with its version.
+        own = self.known.version_of("stages", "train")
+        names = (spec.name for spec, _ in losses.values())
+        strangers = tuple(("losses", n) for n in names if self.known.version_of("losses", n) != own)
         self.add(
             f"{base}/train-{branch.name}",
             "train",
-            uses=(("models", branch.model), ("modalities", modality)),
+            uses=(("models", branch.model), ("modalities", modality), *strangers),
+            # Files that only the recipe names decide the weights as much as the stores do.
+            key_files=(store, split, *([pseudo] if pseudo else []), *extra) if extra else (),
             model=branch.model,
             data=store,
-            split=self.file("data/split.h5"),
-            pseudo=self.file(f"round{round_number - 1}/pseudo.h5") if adapted else None,
+            split=split,
+            pseudo=pseudo,
             use=list(settings.adapt.use) if adapted else ["train"],
             preset=branch.preset or None,
             modality=modality,
@@ -165,6 +175,7 @@ class Planner:
             branch=branch.name,
             seed=settings.seed,
             threads=settings.machine.threads,
+            tracker=list(settings.trackers) or None,
             out=checkpoint,
         )
         # After adaptation validation is part of training: it has nothing to tell any more.
@@ -215,19 +226,21 @@ class Planner:
     def adapt(self) -> None:
         """Make pseudo-labels of the first round's vote."""
         adapt = self.settings.adapt
-        self.add(
-            "round1/adapt",
-            "adapt",
-            uses=(("adapters", adapt.adapter),),
-            logits=self.logits(1, "target"),
-            params=self.file("round1/fusion.json"),
-            split=self.file("data/split.h5"),
-            adapter=adapt.adapter,
-            threshold=adapt.threshold,
-            temperature=str(adapt.temperature),
-            options=dict(adapt.options),
-            out=self.file("round1/pseudo.h5"),
-        )
+        # The second is for the record alone: yield and precision at the tau that the vote is read at.
+        for name, temperature in (("", str(adapt.temperature)), ("-fitted", "fitted")):
+            self.add(
+                f"round1/adapt{name}",
+                "adapt",
+                uses=(("adapters", adapt.adapter),),
+                logits=self.logits(1, "target"),
+                params=self.file("round1/fusion.json"),
+                split=self.file("data/split.h5"),
+                adapter=adapt.adapter,
+                threshold=adapt.threshold,
+                temperature=temperature,
+                options=dict(adapt.options),
+                out=self.file(f"round1/pseudo{name}.h5"),
+            )
 
     def results(self) -> None:
         """Score everything against the truth (the only steps that read it), and write the submission."""
@@ -242,8 +255,8 @@ class Planner:
                 stores.append(self.file(f"round{number}/target-{what}.h5"))
                 names.append(f"{row}/{when}")
         if rounds > 1:
-            stores.append(self.file("round1/pseudo.h5"))
-            names.append("pseudo")
+            stores += [self.file("round1/pseudo.h5"), self.file("round1/pseudo-fitted.h5")]
+            names += ["pseudo", "pseudo-fitted"]
         self.add(
             "result/score",
             "score",
@@ -263,6 +276,8 @@ class Planner:
 
 def plan(settings: RunSettings, folder: Path, known: Registry) -> list[Step]:
     """Return all steps of a recipe except the report, which is made of their summary."""
+    for name in settings.trackers:
+        known.get("trackers", name)
     planner = Planner(settings, folder, known)
     planner.data()
     for round_number in range(1, 2 + settings.adapt.rounds):

@@ -73,7 +73,7 @@ class MachineSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """A whole recipe."""
+    """A whole recipe. ``trackers`` are told of every training's epochs; no result depends on them."""
 
     name: str
     data: DataSettings
@@ -87,6 +87,7 @@ class RunSettings:
     adapt: AdaptSettings = field(default_factory=AdaptSettings)
     submit: Mapping[str, Any] = field(default_factory=dict)
     machine: MachineSettings = field(default_factory=MachineSettings)
+    trackers: tuple[str, ...] = ()
 
 
 def expand(value: Any, where: str) -> Any:
@@ -161,10 +162,25 @@ def parse(recipe: Mapping[str, Any]) -> RunSettings:
     settings = _build(RunSettings, table, "the recipe", **nested)
     if settings.adapt.rounds not in (0, 1):
         raise UsageError("[adapt] rounds must be 0 or 1: the recipe retrains once, from scratch (paper 3.3)")
+    if isinstance(settings.trackers, str):
+        raise UsageError(f"trackers must be a list of names, found '{settings.trackers}'")
     for branch in settings.branches:
         if branch.crops and branch.crops not in settings.crops:
             raise UsageError(f"[branches.{branch.name}]: there is no table [crops.{branch.crops}]")
     return settings
+
+
+def _resolve_files(value: Any, folder: Path) -> None:
+    """Resolve the options of losses that name a file (``anchors_file``) against the recipe's folder."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key.endswith("_file") and isinstance(item, str) and item:
+                value[key] = str((folder / item).resolve())
+            else:
+                _resolve_files(item, folder)
+    elif isinstance(value, list):
+        for item in value:
+            _resolve_files(item, folder)
 
 
 def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str, Any]]:
@@ -187,4 +203,6 @@ def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str,
         for key, value in table.items() if isinstance(table, dict) else ():
             if key == "source" or key.endswith("_file"):
                 table[key] = str((path.parent / value).resolve()) if value else value
+    for table in (resolved.get("train"), resolved.get("branches")):
+        _resolve_files(table, path.parent)
     return parse(resolved), resolved

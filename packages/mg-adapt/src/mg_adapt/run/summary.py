@@ -100,13 +100,14 @@ def render(metrics: Mapping[str, Any], settings: RunSettings) -> str:
             values = (f"{100 * row[key]:.2f}" for key in ("accuracy", "macro_f1", "ece"))
             rows.append((label, *values, metrics["notes"].get(f"{name}/{when}", "")))
     text = table(rows)
-    pseudo = metrics["scores"].get("pseudo")
-    if pseudo:
-        text += f"\npseudo-labels: {pseudo['n']} clips"
-        # An empty selection has neither.
-        for name in ("yield", "precision"):
-            if pseudo.get(name) is not None:
-                text += f", {name} {100 * pseudo[name]:.1f} %"
+    for row, what in (("pseudo", "pseudo-labels"), ("pseudo-fitted", "at the vote's own temperature")):
+        pseudo = metrics["scores"].get(row)
+        if pseudo:
+            text += f"\n{what}: {pseudo['n']} clips"
+            # An empty selection has neither.
+            for name in ("yield", "precision"):
+                if pseudo.get(name) is not None:
+                    text += f", {name} {100 * pseudo[name]:.1f} %"
     return text
 
 

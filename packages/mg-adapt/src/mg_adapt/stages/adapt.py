@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mg_adapt.adapters import model_votes, threshold_rows
+from mg_adapt.adapters import model_votes
+from mg_adapt.files import file_digest
 from mg_adapt.recipe import overlay_options
 from mg_adapt.target import (
     VoteParameters,
@@ -19,9 +20,9 @@ from mg_adapt.target import (
     require_target,
     union_taint,
 )
-from mg_data.contract import Console, PseudoLabels, StageResult, TargetScores, UsageError
+from mg_data.contract import Console, PluginError, PseudoLabels, StageResult, TargetScores, UsageError
 from mg_data.plugins import registry, resolve
-from mg_data.store import Provenance, read_logits, read_split, write_pseudo
+from mg_data.store import LogitsStore, Provenance, SplitStore, read_logits, read_split, write_pseudo
 
 
 def adapt(
@@ -41,14 +42,15 @@ def adapt(
 
     Args:
         params: ``fusion.json`` with the weights; without it all models weigh the same.
-        threshold: alpha. temperature: tau of this vote, a setting of its own; ``fitted`` is the tau of
-            ``params``, ``calibrated`` the one of lowest NLL on validation. The yield at the fitted tau is
-            reported in any case.
+        threshold: alpha, of adapters that have one. temperature: tau of this vote, a setting of its own;
+            ``fitted`` is the tau of ``params``, ``calibrated`` the one of lowest NLL on validation. The yield
+            at the fitted tau is reported in any case.
         round: 1 refuses logits of models that trained on target clips.
         options: further options of the adapter.
 
     Raises:
         StoreError, UsageError, TaintError: stores that do not fit one another, or a round too many.
+        PluginError: the adapter's answer is no choice of target clips.
     """
     if not logits:
         raise UsageError("mg adapt: give at least one logit store of the target")
@@ -56,6 +58,8 @@ def adapt(
     candidates = require_target(parts)
     stores = [read_logits(path) for path in logits]
     known_target = check_round(stores, parts, round)
+    if round > 1 and not known_target:
+        console.warn(f"--round {round}: no model has trained on target clips yet, as after a first round")
     parameters = None if params is None else read_vote_parameters(params)
     tau = _temperature(temperature, parameters)
     joined = join_target(stores, parts, parameters)
@@ -69,10 +73,16 @@ def adapt(
     given: dict[str, Any] = {"threshold": threshold} if "threshold" in spec.options else {}
     resolved = overlay_options(spec.options, [given, options or {}], f"adapter '{adapter}'")
     scores = joined.scores(tau)
-    found: PseudoLabels = resolve(spec.factory)(scores, **resolved)
+    choose = resolve(spec.factory)
+    found = _checked(choose(scores, **resolved), scores, adapter)
+    # An adapter without alpha writes 0: nothing was compared with the command's.
+    alpha = float(resolved.get("threshold", 0.0))
+    bar = f"above {alpha:g} " if "threshold" in resolved else ""
     votes = model_votes(scores)[found.rows]
     if not len(found.rows):
-        console.warn(f"no target clip exceeds {threshold} at tau {tau:g}: the pseudo-label store is empty")
+        console.warn(
+            f"adapter '{adapter}' labels no target clip {bar}at tau {tau:g}: the pseudo-label store is empty"
+        )
     digest = write_pseudo(
         out,
         clip_ids=joined.clip_ids[found.rows],
@@ -81,7 +91,7 @@ def adapt(
         votes=votes,
         model_names=joined.model_names,
         class_names=joined.class_names,
-        threshold=threshold,
+        threshold=alpha,
         temperature=tau,
         round=round,
         candidates=candidates,
@@ -98,7 +108,7 @@ def adapt(
                 "round": round,
                 "weights": dict(zip(joined.model_names, joined.weights.tolist())),
             },
-            inputs={store.key: store.digest for store in stores} | {"split": parts.digest},
+            inputs=_inputs(stores, parts, params),
         ),
     )
     data = {
@@ -107,26 +117,56 @@ def adapt(
         "candidates": candidates,
         "labels": len(found.rows),
         "yield": len(found.rows) / candidates,
-        "threshold": threshold,
+        "threshold": alpha,
         "temperature": tau,
         "round": round,
         "adapter": adapter,
         "models": _models(scores, found, votes, joined.weights.tolist()),
         "models_that_know_the_target": known_target,
         "agreement": _agreement(votes, found),
-        "classes": class_yield(found.labels, joined.prior, candidates, joined.class_names),
+        "classes": class_yield(found.labels, found.confidence, joined.prior, candidates, joined.class_names),
         "taint_known": taint.known,
+        "inputs": _inputs(stores, parts, params),
     }
+    by = "" if adapter == "threshold" else f"by {adapter} "
     text = (
-        f"{data['labels']} of {candidates} target clips labelled ({data['yield']:.1%}) above {threshold} at "
+        f"{data['labels']} of {candidates} target clips labelled ({data['yield']:.1%}) {by}{bar}at "
         f"tau {tau:g}, mean agreement {data['agreement']:.1%}"
     )
     if parameters is not None:
-        exceeding = len(threshold_rows(joined.scores(parameters.temperature), threshold))
+        # How right these would be only 'mg score' can say, of a store made with --temperature fitted.
+        exceeding = len(choose(joined.scores(parameters.temperature), **resolved).rows)
         data["fitted_temperature"] = parameters.temperature
         data["yield_at_fitted_temperature"] = exceeding / candidates
         text += f"; at the fitted tau {parameters.temperature:g} it would be {exceeding / candidates:.1%}"
     return StageResult(data=data, text=f"{text}\n{out}")
+
+
+def _inputs(stores: Sequence[LogitsStore], split: SplitStore, params: Path | None) -> dict[str, str]:
+    """Return the digests of everything that was read, the vote's parameters included."""
+    inputs = {"split": split.digest}
+    if params is not None:
+        inputs["params"] = file_digest(params)
+    for store in stores:
+        # A branch may bear any name.
+        inputs[f"logits:{store.key}" if store.key in inputs else store.key] = store.digest
+    return inputs
+
+
+def _checked(found: PseudoLabels, scores: TargetScores, adapter: str) -> PseudoLabels:
+    """Return an adapter's answer; PluginError if it is no choice of distinct target clips."""
+    clips, classes = scores.probs.shape
+    rows, labels = np.asarray(found.rows), np.asarray(found.labels)
+    wrong = ""
+    if rows.ndim != 1 or not (rows.shape == labels.shape == np.shape(found.confidence)):
+        wrong = "rows, labels and confidence of unequal shapes"
+    elif len(rows) and (rows.min() < 0 or rows.max() >= clips or len(np.unique(rows)) != len(rows)):
+        wrong = f"rows that are not distinct numbers of 0..{clips - 1}"
+    elif len(rows) and (labels.min() < 0 or labels.max() >= classes):
+        wrong = f"labels outside 0..{classes - 1}"
+    if wrong:
+        raise PluginError(f"adapter '{adapter}' returned {wrong}")
+    return found
 
 
 def _temperature(wanted: str | float, parameters: VoteParameters | None) -> float:

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from mg_adapt.batch_norm import adapt_batch_norm
 from mg_adapt.branch import build_model, choose_device, open_modality, set_threads
 from mg_adapt.checkpoint import Checkpoint, load_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.data import mirror_permutation
 from mg_adapt.inference import predict_logits
-from mg_data.contract import Console, DataError, StageResult, StoreError, UsageError
-from mg_data.store import Provenance, read_split, stored_digest, write_logits
+from mg_data.contract import Console, DataError, Modality, StageResult, StoreError, UsageError
+from mg_data.store import Provenance, SplitStore, Taint, clip_keys, read_split, stored_digest, write_logits
 
 
 def predict(
@@ -26,6 +27,8 @@ def predict(
     subset: str,
     out: Path,
     flip: bool | None = None,
+    bn_adapt: bool = False,
+    bn_batch: int = 32,
     batch_size: int = 32,
     threads: int = 0,
     device: str = "auto",
@@ -37,6 +40,9 @@ def predict(
 
     Args:
         flip: average with mirrored views; None takes what the checkpoint was trained with.
+        bn_adapt: first estimate BatchNorm statistics anew on these very clips, ``bn_batch`` at a time. The
+            logits then say that the model was *selected on* them: it was fitted to them, and has learnt no
+            label of theirs, true or given by a model, which is what *trained on* means here.
 
     Raises:
         StoreError: a damaged checkpoint, one for other classes or another input than the data's.
@@ -47,22 +53,12 @@ def predict(
     target_device = choose_device(device)
     trained = load_checkpoint(checkpoint)
     parts = read_split(split)
-    if trained.class_names != parts.class_names:
-        found, wanted = len(trained.class_names), len(parts.class_names)
-        raise StoreError(
-            checkpoint, f"its {found} classes are not the {wanted} of {split}", "they must be equal, in order"
-        )
     # The checkpoint's options are complete: the preset they came from may have changed since.
     branch = resolve_branch(
         trained.model, trained.modality, "", trained.model_options, trained.modality_options
     )
     modality = open_modality(branch, data, parts.dataset)
-    if _text(modality.input.to_json()) != _text(trained.input.to_json()):
-        raise StoreError(
-            data,
-            f"gives samples of {modality.input.shape} ({modality.input.layout or modality.input.kind}), the "
-            f"checkpoint was trained on {trained.input.shape} ({trained.input.layout or trained.input.kind})",
-        )
+    check_fit(checkpoint, trained, parts, data, modality)
     ids, labels = parts.select(subset)
     present = np.isin(ids, modality.clip_ids)
     if not present.any():
@@ -72,7 +68,20 @@ def predict(
 
     num_classes = len(parts.class_names)
     mirrored = bool(trained.recipe.get("flip", False)) if flip is None else flip
-    model = _model(checkpoint, trained, branch)
+    model = load_model(checkpoint, trained, branch)
+    taint = trained.taint
+    if bn_adapt:
+        with console.progress(f"statistics {trained.key}", int(present.sum())) as progress:
+            adapt_batch_norm(
+                model,
+                modality,
+                ids[present],
+                flip=mirrored,
+                batch_size=bn_batch,
+                device=target_device,
+                progress=progress,
+            )
+        taint = taint.union(Taint.of((), clip_keys(parts.dataset, ids[present])))
     values = np.zeros((len(ids), num_classes), np.float32)
     with console.progress(f"predict {trained.key}", int(present.sum())) as progress:
         values[present] = predict_logits(
@@ -101,11 +110,12 @@ def predict(
         branch=trained.branch,
         tta=tta,
         seed=trained.seed,
-        taint=trained.taint,
+        taint=taint,
         checkpoint_digest=trained.digest,
         provenance=Provenance(
             command="mg predict",
-            config={"subset": subset, "flip": mirrored, "batch_size": batch_size},
+            config={"subset": subset, "flip": mirrored, "batch_size": batch_size}
+            | ({"bn_adapt": True, "bn_batch": bn_batch} if bn_adapt else {}),
             inputs={"checkpoint": trained.digest, "data": stored_digest(data), "split": parts.digest},
         ),
     )
@@ -117,11 +127,31 @@ def predict(
         "clips": len(ids),
         "present": int(present.sum()),
         "tta": tta,
+        "bn_adapt": bn_adapt,
     }
-    return StageResult(data=result, text=f"{trained.key}: {len(ids)} clips of '{subset}', tta {tta}\n{out}")
+    adapted = ", BatchNorm statistics of these clips" if bn_adapt else ""
+    return StageResult(
+        data=result, text=f"{trained.key}: {len(ids)} clips of '{subset}', tta {tta}{adapted}\n{out}"
+    )
 
 
-def _model(path: Path, trained: Checkpoint, branch: Branch) -> nn.Module:
+def check_fit(path: Path, trained: Checkpoint, parts: SplitStore, data: Path, modality: Modality) -> None:
+    """Raise StoreError for a checkpoint of other classes or of another input than these stores'."""
+    if trained.class_names != parts.class_names:
+        found, wanted = len(trained.class_names), len(parts.class_names)
+        raise StoreError(
+            path, f"its {found} classes are not the {wanted} of {parts.path}", "they must be equal, in order"
+        )
+    if _text(modality.input.to_json()) != _text(trained.input.to_json()):
+        raise StoreError(
+            data,
+            f"gives samples of {modality.input.shape} ({modality.input.layout or modality.input.kind}), the "
+            f"checkpoint was trained on {trained.input.shape} ({trained.input.layout or trained.input.kind})",
+        )
+
+
+def load_model(path: Path, trained: Checkpoint, branch: Branch) -> nn.Module:
+    """Build the model of a checkpoint with its weights; StoreError if they do not fit."""
     model = build_model(branch, len(trained.class_names), trained.input, pretrained=False)
     try:
         model.load_state_dict(dict(trained.model_state))

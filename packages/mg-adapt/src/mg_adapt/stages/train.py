@@ -17,7 +17,9 @@ from mg_adapt.branch import (
     build_losses,
     build_model,
     check_recordable,
+    check_soft_targets,
     choose_device,
+    deterministic_operations,
     open_modality,
     probe_feature_dim,
     set_threads,
@@ -25,8 +27,10 @@ from mg_adapt.branch import (
 from mg_adapt.checkpoint import Checkpoint, save_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.data import TrainingClips, mirror_permutation, select_training_clips
+from mg_adapt.files import file_digest
 from mg_adapt.recipe import Recipe, read_settings, resolve_recipe
 from mg_adapt.state import StateFolder
+from mg_adapt.trackers import open_trackers
 from mg_adapt.trainer import Trainer, TrainingTask
 from mg_data.contract import Console, DataError, Modality, StageResult, UsageError
 from mg_data.plugins import registry
@@ -58,6 +62,7 @@ def train(
     seed: int = 0,
     threads: int = 0,
     device: str = "auto",
+    tracker: Sequence[str] = (),
     state_every: float = 15.0,
 ) -> StageResult:
     """Train a registered model and publish its checkpoint.
@@ -68,6 +73,7 @@ def train(
     Args:
         use: labelled parts of the split to train on. pseudo: pseudo-labels of the target (paper 3.3).
         set: texts ``section.key=value`` over ``settings`` (tables ``recipe``, ``model``, ``modality``).
+        tracker: registered trackers that get the numbers of every epoch.
         state_every: seconds between states within an epoch. See the record for the rest.
 
     Raises:
@@ -85,7 +91,8 @@ def train(
     labels = None if pseudo is None else read_pseudo(pseudo)
     source = open_modality(chosen, data, parts.dataset)
     check_recordable(chosen, source.input)
-    clips = select_training_clips(parts, tuple(use) or ("train",), source.clip_ids, labels)
+    soft = recipe.pseudo_targets == "soft"
+    clips = select_training_clips(parts, tuple(use) or ("train",), source.clip_ids, labels, soft)
     if len(clips.clip_ids) < 2:
         raise DataError(f"{split}: {len(clips.clip_ids)} clip to train on, wanted at least 2")
     if clips.passed_over:
@@ -99,11 +106,14 @@ def train(
     feature_dim = probe_feature_dim(chosen, network, source, num_classes)
     counts = np.bincount(clips.labels, minlength=num_classes)
     losses, weights = build_losses(recipe, counts, feature_dim)
+    if clips.probs is not None:
+        check_soft_targets(recipe, losses)
     parameters = sum(item.numel() for item in network.parameters() if item.requires_grad)
 
     inputs = {"data": stored_digest(data), "split": parts.digest}
     if labels is not None:
         inputs["pseudo"] = labels.digest
+    inputs |= {name: file_digest(Path(path)) for name, path in recipe.files().items()}
     label = branch or f"{chosen.model.name}/{chosen.modality.name}"
     sources = ", ".join(f"{name} {count}" for name, count in clips.sources.items())
     console.say(
@@ -128,8 +138,13 @@ def train(
         console=console,
         label=label,
         state_every=state_every,
+        trackers=open_trackers(tracker, out, console),
     )
-    result = trainer.run()
+    try:
+        with deterministic_operations(recipe.deterministic):
+            result = trainer.run()
+    finally:
+        trainer.trackers.close()
     checkpoint = Checkpoint(
         model=chosen.model.name,
         model_options=chosen.model_options,
@@ -144,7 +159,7 @@ def train(
         mirror_classes=mirror_classes,
         recipe=recipe.to_json(),
         seed=seed,
-        epochs=recipe.epochs,
+        epochs=len(result.history),
         epoch=result.epoch,
         round=1 if labels is None else labels.round + 1,
         parameters=parameters,
@@ -173,12 +188,13 @@ def _validation(
 ) -> tuple[NDArray[np.str_], NDArray[np.int64]] | None:
     """Return the labelled validation clips that are not trained on, or None."""
     used = "val" in clips.sources
-    if recipe.select == "best" and used:
-        raise UsageError("recipe.select=best: validation is part of training, take select=last")
+    wish = "recipe.select=best" if recipe.select == "best" else f"recipe.patience={recipe.patience}"
+    if recipe.selects and used:
+        raise UsageError(f"{wish}: validation is part of training, take select=last and patience=0")
     rows = np.flatnonzero((split.names == "val") & (split.labels >= 0))
     if used or not len(rows):
-        if recipe.select == "best":
-            raise DataError(f"{split.path}: recipe.select=best needs labelled validation clips, found none")
+        if recipe.selects:
+            raise DataError(f"{split.path}: {wish} needs labelled validation clips, found none")
         return None
     rows = rows[np.argsort(split.clip_ids[rows])]
     held = np.isin(split.clip_ids[rows], available)
@@ -186,6 +202,8 @@ def _validation(
         console.warn(f"{int((~held).sum())} validation clip(s) are missing in the data store and not scored")
     rows = rows[held]
     if not len(rows):
+        if recipe.selects:
+            raise DataError(f"{wish}: none of the validation clips is in the data store")
         return None
     return split.clip_ids[rows], split.labels[rows].astype(np.int64)
 
@@ -231,7 +249,7 @@ def _training_key(
 
 
 def _taint(clips: TrainingClips, split: SplitStore, validation: Any, recipe: Recipe) -> Taint:
-    if recipe.select != "best" or validation is None:
+    if not recipe.selects or validation is None:
         return clips.taint
     return clips.taint.union(Taint.of((), clip_keys(split.dataset, validation[0])))
 
