@@ -5,14 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES := packages/mg-data packages/mg-skeleton packages/mg-rgb packages/mg-adapt packages/mg-fusion
 SOURCES := $(PACKAGES) examples tests conftest.py tools benchmarks
-EDITABLE := -e "packages/mg-data[prep,plot,pose,testing]" -e packages/mg-skeleton -e packages/mg-rgb \
+EDITABLE := -e "packages/mg-data[prep,plot,pose,testing]" -e "packages/mg-skeleton[onnx]" -e packages/mg-rgb \
 	-e packages/mg-adapt -e "packages/mg-fusion[report]"
 TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl build hatchling
 # One thread a test process: two of them share the cores.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadscope
 
-.PHONY: help setup demo test test-slow lint bench docs reference clean
+.PHONY: help setup demo test test-slow lint bench parity docs reference clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -43,6 +43,9 @@ lint: setup  ## ruff, mypy, import-linter
 
 bench: setup  ## Measurements; results go to benchmarks/results
 	$(BIN)/python -m benchmarks
+
+parity: setup  ## Run the public reference in an environment of its own and write the golden arrays
+	$(BIN)/python tools/parity.py
 
 reference: setup  ## Write the generated pages of docs/
 	$(BIN)/python tools/reference.py --write

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.skeleton_utd import ROWS
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results.md"
 # Runs that the page shows, with the seeds that belong to each; a missing one reads "not run".
@@ -88,6 +90,54 @@ def _startup() -> str:
     )
 
 
+# Rows and seeds of benchmarks/skeleton_utd.py that the page shows.
+SKELETON_SEEDS = (0, 1, 2)
+SKELETON_PROTOCOLS = ("standard", "hard")
+
+
+def _skeleton_rows(protocol: str) -> list[str]:
+    cells: dict[str, dict[int, dict[str, Any]]] = {}
+    for path in sorted((ROOT / "benchmarks" / "results").glob(f"skeleton-utd-{protocol}-*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        cells.setdefault(record["row"], {})[record["seed"]] = record
+    lines = ["| row | accuracy | macro-F1 | seeds | not run | parameters | training, minutes |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for row in [*(name for name in cells if name != "ensemble"), "ensemble"]:
+        have = cells.get(row, {})
+        found = [have[seed] for seed in sorted(have)]
+        missing = ", ".join(str(seed) for seed in SKELETON_SEEDS if seed not in have) or "-"
+        first = found[0] if found else {}
+        spec = ROWS.get(row)
+        what = f" ({spec['model']} `{spec['preset']}`, {spec['modality']})" if spec else ""
+        if row == "ensemble" and found:
+            what = f" (equal vote of {', '.join(first['settings']['rows'])})"
+        parameters = f"{first['parameters']:,}" if first.get("parameters") else ""
+        minutes = [record["train_seconds"] / 60 for record in found if "train_seconds" in record]
+        time = f"{statistics.mean(minutes):.0f}" if minutes else ""
+        cells_text = [
+            _spread([record["scores"][key] for record in found]) for key in ("accuracy", "macro_f1")
+        ]
+        seeds = ", ".join(str(seed) for seed in sorted(have)) or "-"
+        lines.append(
+            f"| {row}{what} | {' | '.join(cells_text)} | {seeds} | {missing} | {parameters} | {time} |"
+        )
+    return lines
+
+
+def _skeleton() -> list[str]:
+    lines = ["", "## Skeleton models on UTD-MHAD, without adaptation", ""]
+    lines.append(
+        "Train on subjects 1, 3, 5, 7 and test on 2, 4, 6, 8 (standard), or train on 1 and test on all but"
+    )
+    lines.append(
+        "1 and 3 (hard). The last checkpoint of fixed epochs; percent; `python -m benchmarks.skeleton_utd`."
+    )
+    lines.append("Minutes are of one thread on a machine that did other work besides.")
+    for protocol in SKELETON_PROTOCOLS:
+        lines += ["", f"### {protocol}", "", *_skeleton_rows(protocol)]
+    return lines
+
+
 # (file, what is compared, keys down to the number, wanted); all are ratios of one run on one machine.
 RATIOS = (
     (
@@ -137,6 +187,7 @@ def page() -> str:
     ]
     for name, seeds in RUNS.items():
         lines += _section(name, seeds, records)
+    lines += _skeleton()
     lines += ["", "## Start-up", "", _startup()]
     lines += ["", "## Data preparation: speed and memory", "", *_ratios()]
     return "\n".join(lines) + "\n"

@@ -56,6 +56,10 @@ def _points(model: str, modality: str, **recipe: Any) -> dict[str, Any]:
 ROWS: dict[str, dict[str, Any]] = {
     "decoupled-joint": _points("decoupled-stcnn", "joint-motion"),
     "decoupled-limb": _points("decoupled-stcnn", "limb-motion"),
+    "st-gcn": _points("st-gcn", "joint-motion"),
+    "ctr-gcn-joint": _points("ctr-gcn", "joint-motion"),
+    "ctr-gcn-limb": _points("ctr-gcn", "limb-motion"),
+    "dg-stgcn": _points("dg-stgcn", "joint-motion"),
     "posec3d-light": {
         "model": "posec3d",
         "preset": "light",
@@ -119,7 +123,8 @@ def run_cell(work: Path, protocol: str, row: str, seed: int, threads: int) -> di
     _mg("predict", stem.with_suffix(".safetensors"), *common, "--subset", "target", "-o", logits)
     _mg("fuse", logits, "-o", probs)
     return {
-        "settings": {**{key: spec[key] for key in ("model", "preset", "modality")}, **settings},
+        "row_settings": {key: spec[key] for key in ("model", "preset", "modality")},
+        "settings": settings,
         "parameters": train.get("parameters"),
         "train_seconds": round(seconds, 1),
         "threads": threads,

@@ -7,7 +7,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mg_skeleton.heatmaps import HeatmapRenderer, render_joints, render_limbs
+from mg_skeleton.heatmaps import (
+    HeatmapRenderer,
+    KeypointHeatmap,
+    LimbHeatmap,
+    heatmap_array,
+    render_joints,
+    render_limbs,
+)
 
 SIGMA = 0.6
 EDGES = ((0, 1), (1, 2), (2, 3), (3, 3))
@@ -26,7 +33,7 @@ def _draw_joint(image: NDArray[np.float64], x: float, y: float, score: float) ->
 
 def _draw_limb(image: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]) -> None:
     score, along = min(a[2], b[2]), b[:2] - a[:2]
-    if score < 1e-3:
+    if score < 1e-4:
         return
     if along @ along < 1:
         _draw_joint(image, a[0], a[1], a[2])
@@ -44,7 +51,7 @@ def _people(seed: int = 0) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     people = rng.uniform(-0.15, 1.15, (1, 2, 3, 4, 3)).astype(np.float32)
     people[..., 2] = rng.uniform(0, 1, people.shape[:-1])
-    people[0, 0, 0, 2, 2] = 0.0005
+    people[0, 0, 0, 2, 2] = 0.00005
     people[0, 0, 1, 1] = people[0, 0, 1, 0] + np.array([0.01, 0.01, 0.1], np.float32)
     return people
 
@@ -62,7 +69,7 @@ def test_heatmaps_equal_the_reference_pixel_by_pixel(size: tuple[int, int], seed
         for v in range(4):
             image = np.zeros(size)
             for x, y, score in pixels[0, :, t, v].astype(np.float64):
-                if score >= 1e-3:
+                if score >= 1e-4:
                     _draw_joint(image, x, y, score)
             assert np.abs(joints[0, v, t] - image).max() < 1e-5
         for e, (a, b) in enumerate(EDGES):
@@ -101,3 +108,56 @@ def test_heatmaps_keep_the_dtype_of_the_keypoints() -> None:
     people = torch.from_numpy(_people()).double()
     assert render_joints(people, (16, 16)).dtype == torch.float64
     assert render_limbs(people, EDGES, (16, 16)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_maps_of_half_precision_are_those_of_full_precision_rounded(dtype: torch.dtype) -> None:
+    people = torch.from_numpy(_people())
+    for module in (KeypointHeatmap(4, size=40), LimbHeatmap(4, EDGES, size=40)):
+        exact, rounded = module(people), module(people, dtype)
+        assert rounded.dtype == dtype
+        assert (rounded.float() - exact).abs().max() <= torch.finfo(dtype).eps
+
+
+def test_maps_lie_in_memory_with_channels_last() -> None:
+    people = torch.from_numpy(_people())
+    renderer = HeatmapRenderer(4, EDGES, size=32, with_limbs=True)
+    assert renderer(people).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_the_numpy_entry_gives_one_clip_frame_by_frame() -> None:
+    people = _people()
+    joints, limbs = heatmap_array(people[0], (30, 40)), heatmap_array(people[0], (30, 40), edges=EDGES)
+    assert joints.shape == (3, 4, 30, 40)
+    assert limbs.shape == (3, len(EDGES), 30, 40)
+    assert np.array_equal(joints[1], render_joints(torch.from_numpy(people), (30, 40))[0, :, 1].numpy())
+
+
+def test_long_limbs_are_drawn_sparsely_as_densely() -> None:
+    """An image smaller than a slice is drawn densely; both ways give what a larger image shows of it."""
+    rng = np.random.default_rng(3)
+    people = rng.uniform(0, 1, (2, 3, 4, 6, 3)).astype(np.float32)
+    edges = [(a, b) for a in range(6) for b in range(a)]
+    large = render_limbs(torch.from_numpy(people), edges, (64, 64))
+    people[..., :2] *= 64 / 8
+    small = render_limbs(torch.from_numpy(people), edges, (8, 8))
+    assert (small - large[..., :8, :8]).abs().max() < 1e-5
+
+
+def test_points_that_are_nowhere_leave_no_trace() -> None:
+    people = torch.from_numpy(_people())
+    lost = people.clone()
+    people[0, :, 1, 2, 2] = 0
+    lost[0, :, 1, 2] = torch.tensor([[np.nan, 0.5, 0.9], [np.inf, 0.5, 0.9]])
+    assert torch.equal(render_joints(people, (32, 32)), render_joints(lost, (32, 32)))
+    assert torch.equal(render_limbs(people, EDGES, (32, 32)), render_limbs(lost, EDGES, (32, 32)))
+    far = torch.tensor([[[[[-1e30, 1e30, 1.0], [1e30, 0.5, 1.0]]]]])
+    assert render_joints(far, (32, 32)).max() == 0
+    assert render_limbs(far, [(0, 1)], (32, 32)).isfinite().all()
+
+
+def test_keypoints_of_another_layout_are_named() -> None:
+    with pytest.raises(
+        ValueError, match=r"heatmaps: found keypoints of shape \(1, 2, 3, 4, 3\), want .* 5, 3"
+    ):
+        KeypointHeatmap(5)(torch.from_numpy(_people()))

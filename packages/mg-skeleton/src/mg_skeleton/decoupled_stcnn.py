@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mg_data.contract import InputSpec, ModelOutput, UsageError
+from mg_skeleton.checks import check_batch
 
 
 class DecoupledBlock(nn.Module):
@@ -79,6 +80,7 @@ class DecoupledSTCNN(nn.Module):
                 f"decoupled-stcnn: found {len(widths)} widths and {len(strides)} strides, want "
                 "one of each for every block; correct the options widths and strides"
             )
+        self.sample_shape = (in_channels, None, num_points)
         self.normalise = nn.BatchNorm1d(in_channels * num_points)
         self.stem = nn.Conv2d(in_channels, widths[0], 1)
         self.embedding = nn.Parameter(torch.zeros(1, widths[0], 1, num_points)) if point_embedding else None
@@ -97,6 +99,7 @@ class DecoupledSTCNN(nn.Module):
         self.classifier = nn.Linear(feature_dim, num_classes)
 
     def forward(self, x: Tensor) -> ModelOutput:
+        check_batch("decoupled-stcnn", x, self.sample_shape)
         n, c, t, v = x.shape
         x = self.normalise(x.permute(0, 1, 3, 2).reshape(n, c * v, t))
         x = self.stem(x.reshape(n, c, v, t).permute(0, 1, 3, 2))  # (N, C_0, T, V)

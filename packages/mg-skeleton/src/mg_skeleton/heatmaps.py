@@ -14,8 +14,12 @@ wait until its length is known.
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +34,8 @@ MIN_SCORE = 1e-4
 # Pixels farther from a limb than this many sigma are left at 0: they would get less than 1e-6.
 _REACH = 5.26
 _FAR = 1e5
+# Slices of limbs that are drawn at a time.
+_SLICES = 3000
 
 Edges = Sequence[Sequence[int]]
 
@@ -189,10 +195,31 @@ def _canvas(people: Tensor, channels: int, size: tuple[int, int], dtype: torch.d
     dtype = dtype or people.dtype
     if people.device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=people.device)
-    # numpy asks the system for large pages, torch does not: on some machines fresh memory is ten times
-    # slower without them.
-    memory = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
+    memory = _MEMORY.take(math.prod(shape) * dtype.itemsize)
     return torch.from_numpy(memory).view(dtype).zero_().view(shape)
+
+
+class _Memory:
+    """Hands out memory, the same again once nobody has a tensor in it.
+
+    A batch of heatmaps is large enough to be fetched from the system and given back each time, page by page:
+    that takes longer than drawing them. numpy asks for large pages, torch does not.
+    """
+
+    def __init__(self) -> None:
+        self._kept = np.empty(0, np.uint8)
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> NDArray[np.uint8]:
+        """Return ``size`` bytes of any content."""
+        with self._lock:
+            # Each tensor in it holds a reference; without any there are self._kept and the argument's own.
+            if sys.getrefcount(self._kept) > 2 or not size <= self._kept.nbytes <= 2 * size:
+                self._kept = np.empty(size, np.uint8)
+            return self._kept[:size]
+
+
+_MEMORY = _Memory()
 
 
 def _pixels(people: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -217,23 +244,20 @@ def _patch(low: Tensor, high: Tensor, size: int | Tensor, sigma: float) -> tuple
 def _draw_joints(maps: Tensor, people: Tensor, sigma: float, min_score: float) -> None:
     """Draw keypoints into zeros (B, T, H, W, V), which may be a part of a larger tensor's channels."""
     x, y, score = _pixels(people, (maps.shape[2], maps.shape[3]))
-    _draw_blobs(maps, x, y, score * (score >= min_score), sigma)
+    peak, begin = score * (score >= min_score), _first_places(maps)
+    for person in range(people.shape[1]):
+        _draw_blobs(maps, begin, x[:, person], y[:, person], peak[:, person], sigma, fresh=person == 0)
 
 
 def _draw_blobs(
-    maps: Tensor, x: Tensor, y: Tensor, peak: Tensor, sigma: float, *, fresh: bool = True
+    maps: Tensor, begin: Tensor, x: Tensor, y: Tensor, peak: Tensor, sigma: float, *, fresh: bool
 ) -> None:
-    """Raise maps (B, T, H, W, C) to a Gaussian for each x, y, peak (B, P, T, C). ``fresh``: maps are 0."""
-    left, across = _gaussian_window(x, maps.shape[3], sigma)  # (B, P, T, C, w) each
+    """Raise heatmaps that begin at the places ``begin`` to a Gaussian for each x, y, peak; all (...)."""
+    left, across = _gaussian_window(x, maps.shape[3], sigma)  # (..., w) each
     top, down = _gaussian_window(y, maps.shape[2], sigma)
-    blobs = (down * peak[..., None])[..., :, None] * across[..., None, :]  # (B, P, T, C, h, w)
-    places = (
-        _first_places(maps)[:, None, :, :, None, None]
-        + top[..., :, None] * maps.stride(2)
-        + left[..., None, :] * maps.stride(3)
-    )
-    for person in range(x.shape[1]):
-        _raise_to(maps, places[:, person], blobs[:, person], fresh=fresh and person == 0)
+    blobs = (down * peak[..., None])[..., :, None] * across[..., None, :]  # (..., h, w)
+    rows = begin[..., None] + top * maps.stride(2)
+    _raise_to(maps, rows[..., :, None] + left[..., None, :] * maps.stride(3), blobs, fresh=fresh)
 
 
 def _gaussian_window(centre: Tensor, size: int, sigma: float) -> tuple[Tensor, Tensor]:
@@ -263,7 +287,9 @@ def _raise_to(maps: Tensor, places: Tensor, values: Tensor, *, fresh: bool) -> N
     length = maps.untyped_storage().nbytes() // maps.element_size() - maps.storage_offset()
     flat = maps.as_strided((length,), (1,))
     places, values = places.reshape(-1), values.reshape(-1).to(maps.dtype)
-    flat[places] = values if fresh else torch.maximum(values, flat[places])
+    if not fresh:
+        values = torch.maximum(values, flat.index_select(0, places))
+    flat.scatter_(0, places, values)  # three times as fast as flat[places] = values
 
 
 def _draw_limbs(maps: Tensor, people: Tensor, edges: Edges, sigma: float, min_score: float) -> None:
@@ -271,24 +297,29 @@ def _draw_limbs(maps: Tensor, people: Tensor, edges: Edges, sigma: float, min_sc
     x, y, score = _pixels(people, (maps.shape[2], maps.shape[3]))  # (B, P, T, V)
     first = torch.tensor([edge[0] for edge in edges], device=x.device)
     second = torch.tensor([edge[1] for edge in edges], device=x.device)
-    lower = torch.minimum(score[..., first], score[..., second])  # (B, P, T, E)
+    (x, x_end), (y, y_end), (score, score_end) = (
+        (facts.index_select(-1, first), facts.index_select(-1, second)) for facts in (x, y, score)
+    )  # (B, P, T, E)
+    lower = torch.minimum(score, score_end)
     seen = lower >= min_score
-    start = torch.stack([x[..., first], y[..., first]])  # (2, B, P, T, E)
-    end = torch.stack([x[..., second], y[..., second]])
+    start, end = torch.stack([x, y]), torch.stack([x_end, y_end])  # (2, B, P, T, E)
     short = ((end - start) ** 2).sum(0) < 1
     on_gpu = maps.device.type != "cpu"  # where asking whether there is any would cost more than drawing
     dense = on_gpu or min(maps.shape[2:4]) < _slice_width(sigma)
     with_blobs = on_gpu or bool((seen & short).any())
-    peak, weight = score[..., first] * (seen & short), lower * (seen & ~short)
-    for person in range(x.shape[1]):
-        part = slice(person, person + 1)
+    peak, weight = score * (seen & short), lower * (seen & ~short)
+    begin = _first_places(maps)
+    for person in range(people.shape[1]):
+        fresh = person == 0  # a limb is drawn as a blob or as a line: neither meets the other's pixels
         if with_blobs:
-            _draw_blobs(maps, *start[:, :, part], peak[:, part], sigma, fresh=person == 0)
+            drawn = ... if on_gpu else peak[:, person] > 0
+            at_x, at_y, height = (facts[:, person][drawn] for facts in (x, y, peak))
+            _draw_blobs(maps, begin[drawn], at_x, at_y, height, sigma, fresh=fresh)
         limbs = (start[:, :, person], end[:, :, person], weight[:, person])
         if dense:
             _draw_limbs_densely(maps, *limbs, sigma)
-        else:  # one person's limb is a blob or not: what its blob's window has overwritten was 0
-            _draw_limbs_sparsely(maps, *limbs, sigma, fresh=person == 0)
+        else:
+            _draw_limbs_sparsely(maps, *limbs, sigma, fresh=fresh)
 
 
 def _draw_limbs_densely(maps: Tensor, start: Tensor, end: Tensor, weight: Tensor, sigma: float) -> None:
@@ -300,8 +331,8 @@ def _draw_limbs_densely(maps: Tensor, start: Tensor, end: Tensor, weight: Tensor
     height, width = maps.shape[2:4]
     columns = torch.arange(width, device=maps.device, dtype=start.dtype)[:, None]  # (W, 1)
     rows = torch.arange(height, device=maps.device, dtype=start.dtype)[:, None, None]  # (H, 1, 1)
-    for clips in torch.arange(maps.shape[0]).split(8):  # a few clips at a time: each step fills a tensor
-        part = slice(int(clips[0]), int(clips[-1]) + 1)
+    for clip in range(0, len(maps), 8):  # a few at a time: each step fills a tensor
+        part = slice(clip, clip + 8)
         a, b = start[:, part, :, None, None, :], end[:, part, :, None, None, :]  # (2, b, T, 1, 1, E)
         low, high = torch.minimum(a, b), torch.maximum(a, b)
         left, right = _patch(low[0], high[0], width, sigma)
@@ -310,6 +341,15 @@ def _draw_limbs_densely(maps: Tensor, start: Tensor, end: Tensor, weight: Tensor
         limb = _limb_values(columns - a[0], rows - a[1], b[0] - a[0], b[1] - a[1], sigma)
         limb = limb * (inside * weight[part, :, None, None, :])
         maps[part] = torch.maximum(maps[part], limb.to(maps.dtype))
+
+
+def _numpy_patch(
+    low: NDArray[np.floating], high: NDArray[np.floating], size: NDArray[np.integer], sigma: float
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return what :func:`_patch` returns."""
+    start, stop = np.trunc(low - 3 * sigma), np.trunc(high + 3 * sigma) + 1
+    start, stop = np.clip(start, 0, size), np.clip(stop, 0, size)
+    return start, np.maximum(start, stop)
 
 
 def _slice_width(sigma: float) -> int:
@@ -324,59 +364,78 @@ def _draw_limbs_sparsely(
 
     A limb is cut into slices across the axis u along which it is longer: one slice for each pixel of its
     patch on u. On the other axis v a slice is a window of fixed width, as the limb rises by 45 degrees at
-    most there.
+    most there. By numpy: torch shares even small steps out to threads, which on a busy machine wait for one
+    another fifty times as long as they work.
     """
-    chosen = weight > 0
-    # Facts of limbs and slices in float64: a long limb's place would else be off by 1e-5 pixels.
-    (x, y), (x_end, y_end) = start[:, chosen].double(), end[:, chosen].double()  # (L,) each
-    weight = weight[chosen].double()
-    steep = (y_end - y).abs() > (x_end - x).abs()
-    size_u, size_v = (
-        torch.where(steep, *sizes) for sizes in (maps.shape[2:4], (maps.shape[3], maps.shape[2]))
-    )
-    stride_u, stride_v = (
-        torch.where(steep, *strides)
-        for strides in ((maps.stride(2), maps.stride(3)), (maps.stride(3), maps.stride(2)))
-    )
-    u, v = torch.where(steep, y, x), torch.where(steep, x, y)
-    along_u = torch.where(steep, y_end - y, x_end - x)
-    along_v = torch.where(steep, x_end - x, y_end - y)
-    length = torch.hypot(along_u, along_v)
-    cosine, sine = along_u / length, along_v / length
-    u_start, u_stop = _patch(torch.minimum(u, u + along_u), torch.maximum(u, u + along_u), size_u, sigma)
-    v_start, v_stop = _patch(torch.minimum(v, v + along_v), torch.maximum(v, v + along_v), size_v, sigma)
+    height, width = maps.shape[2], maps.shape[3]
+    chosen = weight.numpy() > 0
+    weights = weight.numpy()[chosen]  # (L,), as what follows
+    (x, y), (x_end, y_end) = start.numpy()[:, chosen], end.numpy()[:, chosen]
+    steep = np.abs(y_end - y) > np.abs(x_end - x)
+    u, u_end = np.where(steep, y, x), np.where(steep, y_end, x_end)
+    v, v_end = np.where(steep, x, y), np.where(steep, x_end, y_end)
+    size_u, size_v = np.where(steep, height, width), np.where(steep, width, height)
+    stride_u = np.where(steep, maps.stride(2), maps.stride(3))
+    stride_v = np.where(steep, maps.stride(3), maps.stride(2))
+    u_start, u_stop = _numpy_patch(np.minimum(u, u_end), np.maximum(u, u_end), size_u, sigma)
+    v_start, v_stop = _numpy_patch(np.minimum(v, v_end), np.maximum(v, v_end), size_v, sigma)
+    # Facts of limbs in float64: a long limb's place would else be off by 1e-5 pixels.
+    along_u, along_v = u_end - u.astype(np.float64), v_end - v.astype(np.float64)
+    length = np.hypot(along_u, along_v)
+    facts = (u, v, along_u / length, along_v / length, along_v / along_u, length / 2, v_start, v_stop)
+    table = np.stack([*facts, size_v, weights], axis=1).astype(np.float64)  # (L, 10)
+    begin = _first_places(maps).numpy()[chosen]
+    counts = (u_stop - u_start).astype(np.int64) * (v_start < v_stop)  # slices of each limb
+    until = np.cumsum(counts)
+    first_at = u_start.astype(np.int64) - (until - counts)  # pixel on u of a limb's slice 0, 1, 2, ...
+    cuts = np.searchsorted(until, np.arange(_SLICES, counts.sum(), _SLICES)).tolist()
+    pixels, kind = _slice_width(sigma), weights.dtype
+    step = np.arange(pixels, dtype=kind)  # (w,)
 
-    counts = (u_stop - u_start).long() * (v_start < v_stop)
-    limb = torch.repeat_interleave(counts)  # (S,): which limb a slice belongs to
-    before = torch.cumsum(counts, 0) - counts
-    at_u = torch.arange(len(limb)) - (before - u_start.long()).index_select(0, limb)  # (S,) pixel on u
-    facts = torch.stack(
-        [u, v, cosine, sine, length / 2, weight, v_start, v_stop, size_v.to(u.dtype), along_v / along_u],
-        dim=1,
-    )
-    facts = facts.index_select(0, limb)[:, :, None]  # (S, 10, 1)
-    u, v, cosine, sine, half_length, weight, v_start, v_stop, size_v, slope = facts.unbind(1)
-    du = at_u[:, None] - u
-    middle = v + slope * du  # of the line in this slice
-    width = _slice_width(sigma)
-    first = torch.ceil(middle - width / 2).clamp(min=torch.zeros_like(v), max=size_v - width)
-    step = torch.arange(width, dtype=start.dtype)  # (w,)
-    begin = first - middle, du * cosine + (first - v) * sine - half_length
-    begin_across, begin_along, v_start, v_stop = (
-        fact.to(start.dtype) for fact in (*begin, v_start - first, v_stop - first)
-    )
-    cosine, sine, half_length, weight = (fact.to(start.dtype) for fact in (cosine, sine, half_length, weight))
+    def draw(limbs: tuple[int, int]) -> None:
+        # Slices (S,) of a part of the limbs: what is made of them stays in the processor's cache.
+        low, high = limbs
+        limb = np.repeat(np.arange(low, high), counts[low:high])
+        number = until[low] - counts[low] + np.arange(len(limb)) if len(limb) else limb
+        at_u = first_at[limb] + number
+        columns = np.take(table, limb, axis=0).T[..., None]  # (10, S, 1)
+        u, v, cosine, sine, slope, half_length, v_start, v_stop, size_v, peak = columns
+        du = at_u[:, None] - u
+        middle = v + slope * du  # of the line in this slice
+        first = np.clip(np.ceil(middle - pixels / 2), 0, size_v - pixels)
+        window = (
+            *((first - middle) * cosine, du * cosine + (first - v) * sine - half_length),
+            *(cosine, sine, half_length, peak, v_start - first, v_stop - first),
+        )
+        across, along, cosine, sine, half_length, peak, v_start, v_stop = (
+            fact.astype(kind) for fact in window
+        )
+        # Distance to the segment: across it, and beyond its nearer end.
+        beyond = np.abs(along + step * sine)  # (S, w)
+        beyond -= half_length
+        np.maximum(beyond, 0, out=beyond)
+        beyond *= beyond
+        values = across + step * cosine
+        values *= values
+        values += beyond
+        values *= kind.type(-0.5 / sigma**2)
+        np.exp(values, out=values)
+        values *= peak
+        values *= (step >= v_start) & (step < v_stop)
 
-    # Distance to the segment: across it, and beyond its nearer end.
-    across = (begin_across * cosine + step * cosine).square_()  # (S, w)
-    beyond = (begin_along + step * sine).abs_().sub_(half_length).clamp_(min=0).square_()
-    values = across.add_(beyond).mul_(-0.5 / sigma**2).exp_().mul_(weight)
-    values *= (step >= v_start) & (step < v_stop)
+        stride = stride_v[limb][:, None]
+        places = (begin[limb] + at_u * stride_u[limb])[:, None] + first.astype(np.int64) * stride
+        places = places + stride * np.arange(pixels)
+        _raise_to(maps, torch.from_numpy(places), torch.from_numpy(values), fresh=fresh)
 
-    begin_place = _first_places(maps)[chosen].index_select(0, limb) + at_u * stride_u.index_select(0, limb)
-    stride_v = stride_v.index_select(0, limb)[:, None]
-    places = (begin_place[:, None] + first.long() * stride_v) + stride_v * torch.arange(width)
-    _raise_to(maps, places, values, fresh=fresh)
+    parts = list(itertools.pairwise([0, *cuts, len(counts)]))
+    workers = min(torch.get_num_threads(), len(parts))
+    if workers > 1:  # no two limbs share a pixel of a heatmap
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(draw, parts))
+    else:
+        for part in parts:
+            draw(part)
 
 
 def _limb_values(dx: Tensor, dy: Tensor, along_x: Tensor, along_y: Tensor, sigma: float) -> Tensor:

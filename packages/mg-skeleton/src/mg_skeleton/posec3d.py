@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from mg_data.contract import InputSpec, ModelOutput, UsageError
+from mg_skeleton.checks import check_batch
 from mg_skeleton.heatmaps import HeatmapRenderer
+from mg_skeleton.weights import load_weights
 
 with warnings.catch_warnings():
     # It asks for a module of torchvision by its old name; nothing of it is used here.
@@ -122,10 +124,17 @@ class PoseC3D(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, people: Tensor) -> ModelOutput:
-        maps = self.renderer(people)  # (N, C, T, H, W)
-        x = self.backbone(maps.contiguous(memory_format=torch.channels_last_3d))  # (N, C', T', H', W')
+        check_batch("posec3d", people, (None, None, self.renderer.num_points, 3))
+        maps = self.renderer(people, self._dtype(people.device.type))  # (N, C, T, H, W), channels last
+        x = self.backbone(maps)  # (N, C', T', H', W')
         f = self.feature(x.mean(dim=(2, 3, 4)))  # (N, d)
         return ModelOutput(logits=self.classifier(self.dropout(f)), feature=f)
+
+    def _dtype(self, device: str) -> torch.dtype:
+        """Return the type in which the first convolution will read the heatmaps."""
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return self.classifier.weight.dtype
 
 
 def build(
@@ -145,14 +154,17 @@ def build(
     stem_stride: int = 1,
     feature_dim: int = 0,
     dropout: float = 0.5,
+    weights: str = "",
 ) -> PoseC3D:
     """Build the network for an input of kind ``people``, shape (P, T, V, 3).
 
-    ``size`` 0 takes the modality's; the other options are those of :class:`HeatmapRenderer`,
-    :class:`SlowOnly` and :class:`PoseC3D`.
+    ``size`` 0 takes the modality's; ``weights`` names a file with initial weights (``mg models convert``, or
+    a checkpoint); the other options are those of :class:`HeatmapRenderer`, :class:`SlowOnly` and
+    :class:`PoseC3D`.
 
     Raises:
         UsageError: the input is of another kind, or neither joints nor limbs are wanted.
+        DataError: the weights do not fit.
     """
     if input.kind != "people" or len(input.shape) != 4:
         raise UsageError(
@@ -179,4 +191,7 @@ def build(
         temporal_strides=temporal_strides,
         stem_stride=stem_stride,
     )
-    return PoseC3D(num_classes, renderer, backbone, feature_dim=feature_dim, dropout=dropout)
+    model = PoseC3D(num_classes, renderer, backbone, feature_dim=feature_dim, dropout=dropout)
+    if weights:
+        load_weights(model, weights, model_name="posec3d")
+    return model
