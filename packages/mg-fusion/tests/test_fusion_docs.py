@@ -8,7 +8,20 @@ from pathlib import Path
 
 import pytest
 
-MODULES = ("calibration", "commands.fuse", "table", "vote")
+MODULES = (
+    "convex",
+    "search",
+    "calibration",
+    "calibrators",
+    "commands.fuse",
+    "compare",
+    "convert.names",
+    "fusers.votes",
+    "metrics",
+    "table",
+    "veto",
+    "vote",
+)
 
 
 def test_the_readme_runs() -> None:

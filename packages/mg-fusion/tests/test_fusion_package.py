@@ -9,6 +9,7 @@ import sys
 import mg_fusion
 from mg_data.plugins import resolve
 from mg_fusion.records import FUSERS, STAGES
+from mg_fusion.records_scores import CALIBRATE, COMMANDS
 
 
 def test_importing_the_package_and_its_plugin_brings_nothing_heavy() -> None:
@@ -34,13 +35,13 @@ def test_every_public_name_exists() -> None:
 
 
 def test_stages_take_just_the_parameters_of_their_records() -> None:
-    for spec in STAGES:
+    for spec in (*STAGES, CALIBRATE, *COMMANDS):
         parameters = dict(inspect.signature(resolve(spec.factory)).parameters)
         assert parameters.pop("console").kind is inspect.Parameter.KEYWORD_ONLY
         assert set(parameters) == {param.name for param in spec.params}
         for param in spec.params:
             required = parameters[param.name].default is inspect.Parameter.empty
-            assert required == param.required, f"{spec.name}: {param.name}"
+            assert required == param.required, f"{spec.path}: {param.name}"
 
 
 def test_fusers_take_just_the_options_of_their_records() -> None:

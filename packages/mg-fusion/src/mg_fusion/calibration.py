@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract import DataError, UsageError
-from mg_fusion.vote import FloatArray, check_scores, softmax
+from mg_fusion.vote import BoolArray, FloatArray, check_scores, softmax
+
+Scheme = Literal["width", "mass"]
+SCHEMES: tuple[Scheme, ...] = ("width", "mass")
 
 
 def check_labels(labels: ArrayLike, rows: int, classes: int) -> NDArray[np.int64]:
@@ -47,25 +52,55 @@ def check_probs(probs: ArrayLike) -> FloatArray:
     return values
 
 
-def reliability(probs: ArrayLike, labels: ArrayLike, bins: int = 15) -> dict[str, list[float]]:
-    """Return the bins of a reliability diagram (equal width, upper edge included).
+def _edges(values: FloatArray, bins: int, scheme: Scheme) -> FloatArray:
+    """Return (B - 1,) inner edges: a value on an edge falls into the lower bin.
+
+    With ``mass`` the bins hold equally many values as far as ties let them: equal values share a bin.
+    """
+    if scheme == "width":
+        return np.arange(1, bins) / bins
+    ordered = np.sort(values)
+    place = np.ceil(np.arange(1, bins) * len(ordered) / bins).astype(np.int64) - 1
+    return np.asarray(ordered[np.maximum(place, 0)])
+
+
+def _bin_of(values: FloatArray, bins: int, scheme: Scheme) -> NDArray[np.int64]:
+    if bins < 1:
+        raise UsageError(f"bins: found {bins}, wanted at least 1")
+    if scheme not in SCHEMES:
+        raise UsageError(f"scheme: found {scheme!r}, wanted one of {', '.join(SCHEMES)}")
+    if scheme == "width":
+        return np.clip(np.ceil(values * bins).astype(np.int64) - 1, 0, bins - 1)
+    return np.searchsorted(_edges(values, bins, scheme), values, side="left").astype(np.int64)
+
+
+def _gap(values: FloatArray, right: BoolArray, bins: int, scheme: Scheme) -> float:
+    """Return sum_b |mean value - share right| n_b / N."""
+    index = _bin_of(values, bins, scheme)
+    apart = np.bincount(index, weights=values - right, minlength=bins)
+    return float(np.abs(apart).sum() / len(values))
+
+
+def reliability(
+    probs: ArrayLike, labels: ArrayLike, bins: int = 15, scheme: Scheme = "width"
+) -> dict[str, list[float]]:
+    """Return the bins of a reliability diagram; a confidence on an edge falls into the lower bin.
 
     Args:
         probs: (N, K). labels: (N,). bins: number of bins over (0, 1].
+        scheme: ``width`` for bins of equal width, ``mass`` for bins of equally many clips.
 
     Returns:
         ``lower``, ``upper`` edges, ``count``, mean ``confidence`` and ``accuracy`` of each bin (0 if empty).
     """
     values = check_probs(probs)
     truth = check_labels(labels, *values.shape)
-    if bins < 1:
-        raise UsageError(f"bins: found {bins}, wanted at least 1")
     confidence = values.max(axis=1)
     right = values.argmax(axis=1) == truth
-    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    index = _bin_of(confidence, bins, scheme)
     count = np.bincount(index, minlength=bins)
     safe = np.maximum(count, 1)
-    edges = np.linspace(0.0, 1.0, bins + 1)
+    edges = np.concatenate([[0.0], _edges(confidence, bins, scheme), [1.0]])
     return {
         "lower": edges[:-1].tolist(),
         "upper": edges[1:].tolist(),
@@ -75,11 +110,14 @@ def reliability(probs: ArrayLike, labels: ArrayLike, bins: int = 15) -> dict[str
     }
 
 
-def expected_calibration_error(probs: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
-    """Return the gap between confidence and accuracy, averaged over clips (ECE, equal-width bins).
+def expected_calibration_error(
+    probs: ArrayLike, labels: ArrayLike, bins: int = 15, scheme: Scheme = "width"
+) -> float:
+    """Return the gap between confidence and accuracy, averaged over clips (ECE).
 
     Args:
-        probs: (N, K) rows sum to 1. labels: (N,) in 0..K-1. bins: number of equal bins over (0, 1].
+        probs: (N, K) rows sum to 1. labels: (N,) in 0..K-1. bins: number of bins over (0, 1].
+        scheme: ``width`` for bins of equal width, ``mass`` for bins of equally many clips.
 
     Returns:
         A number in [0, 1]; 0 is perfectly calibrated.
@@ -87,10 +125,27 @@ def expected_calibration_error(probs: ArrayLike, labels: ArrayLike, bins: int = 
     >>> expected_calibration_error([[1.0, 0.0], [1.0, 0.0]], [0, 1])
     0.5
     """
-    table = reliability(probs, labels, bins)
-    count = np.array(table["count"])
-    gap = np.abs(np.array(table["confidence"]) - np.array(table["accuracy"]))
-    return float((count * gap).sum() / count.sum())
+    values = check_probs(probs)
+    truth = check_labels(labels, *values.shape)
+    return _gap(values.max(axis=1), values.argmax(axis=1) == truth, bins, scheme)
+
+
+def classwise_calibration_error(
+    probs: ArrayLike, labels: ArrayLike, bins: int = 15, scheme: Scheme = "width"
+) -> FloatArray:
+    """Return (K,) the gap between p(c) and the share of clips of class c, averaged over all clips.
+
+    Their mean over all K classes is the classwise ECE (Kull et al. 2019). Unlike the ECE it looks at every
+    probability and not at the highest one only.
+
+    Args: as :func:`expected_calibration_error`.
+
+    >>> classwise_calibration_error([[1.0, 0.0], [1.0, 0.0]], [0, 1]).tolist()
+    [0.5, 0.5]
+    """
+    values = check_probs(probs)
+    truth = check_labels(labels, *values.shape)
+    return np.array([_gap(values[:, c], truth == c, bins, scheme) for c in range(values.shape[1])])
 
 
 def fit_temperature(

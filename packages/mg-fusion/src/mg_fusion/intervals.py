@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import DataError
+from mg_data.contract import DataError, UsageError
 from mg_fusion.metrics import SMALLEST_PROBABILITY
-from mg_fusion.objective import Metric
 from mg_fusion.vote import FloatArray
+
+IntervalMetric = Literal["accuracy", "macro_f1", "mean_class_accuracy", "nll", "brier"]
+INTERVAL_METRICS: tuple[IntervalMetric, ...] = get_args(IntervalMetric)
+# Of these, less is better.
+_LOWER_IS_BETTER = ("nll", "brier")
 
 
 def group_index(groups: ArrayLike | None, rows: int) -> NDArray[np.int64]:
@@ -27,7 +32,7 @@ def group_index(groups: ArrayLike | None, rows: int) -> NDArray[np.int64]:
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
-def _statistics(probs: FloatArray, labels: NDArray[np.int64], metric: Metric) -> FloatArray:
+def _statistics(probs: FloatArray, labels: NDArray[np.int64], metric: IntervalMetric) -> FloatArray:
     """Return (N, F) per-clip counts whose sums over clips determine the metric."""
     rows, classes = probs.shape
     answer = probs.argmax(axis=1)
@@ -36,17 +41,21 @@ def _statistics(probs: FloatArray, labels: NDArray[np.int64], metric: Metric) ->
     if metric == "nll":
         target = probs[np.arange(rows), labels]
         return np.asarray(-np.log(np.maximum(target, SMALLEST_PROBABILITY))[:, None])
+    if metric == "brier":
+        target = probs[np.arange(rows), labels]
+        return np.asarray(((probs**2).sum(axis=1) - 2 * target + 1)[:, None])
     eye = np.eye(classes)
     hit = eye[labels] * (answer == labels)[:, None]
     return np.concatenate([hit, eye[answer], eye[labels]], axis=1)
 
 
-def _metric(sums: FloatArray, clips: FloatArray, metric: Metric) -> FloatArray:
+def _metric(sums: FloatArray, clips: FloatArray, metric: IntervalMetric) -> FloatArray:
     """Return (B,) metrics from (B, F) sums and (B,) numbers of clips."""
-    if metric != "macro_f1":
+    if metric not in ("macro_f1", "mean_class_accuracy"):
         return np.asarray(sums[:, 0] / clips)
     right, predicted, support = np.split(sums, 3, axis=1)
-    f1 = 2 * right / np.maximum(predicted + support, 1)
+    below = support if metric == "mean_class_accuracy" else (predicted + support) / 2
+    f1 = right / np.where(below > 0, below, 1)
     seen = support > 0
     return np.asarray((f1 * seen).sum(axis=1) / seen.sum(axis=1))
 
@@ -55,7 +64,7 @@ def bootstrap_interval(
     probs: FloatArray,
     baseline: FloatArray,
     labels: NDArray[np.int64],
-    metric: Metric,
+    metric: IntervalMetric,
     groups: ArrayLike | None = None,
     *,
     level: float = 0.95,
@@ -71,9 +80,11 @@ def bootstrap_interval(
         level: share of the resamples inside. rounds: resamples. seed: of the generator made here.
 
     Returns:
-        ``low``, ``high``, ``gain_low``, ``gain_high``, ``level``, ``groups``, ``rounds``, ``seed``;
+        ``low``, ``high``, ``gain``, ``gain_low``, ``gain_high``, ``level``, ``groups``, ``rounds``, ``seed``;
         a gain above 0 means better than the baseline.
     """
+    if metric not in INTERVAL_METRICS:
+        raise UsageError(f"metric: found {metric!r}, wanted one of {', '.join(INTERVAL_METRICS)}")
     group = group_index(groups, len(labels))
     count = int(group.max()) + 1
     ours, theirs = _statistics(probs, labels, metric), _statistics(baseline, labels, metric)
@@ -92,16 +103,51 @@ def bootstrap_interval(
         values[start : start + size, 0] = _metric(drawn[:, :width], drawn[:, -1], metric)
         values[start : start + size, 1] = _metric(drawn[:, width : 2 * width], drawn[:, -1], metric)
     tail = (1 - level) / 2
-    gain = (values[:, 0] - values[:, 1]) * (-1 if metric == "nll" else 1)
+    gain = (values[:, 0] - values[:, 1]) * (-1 if metric in _LOWER_IS_BETTER else 1)
     low, high = np.quantile(values[:, 0], [tail, 1 - tail])
+    everything, clips = sums.sum(axis=0)[None], np.array([float(len(labels))])
+    point = _metric(everything[:, :width], clips, metric) - _metric(
+        everything[:, width : 2 * width], clips, metric
+    )
     gain_low, gain_high = np.quantile(gain, [tail, 1 - tail])
     return {
         "low": float(low),
         "high": float(high),
+        "gain": float(point[0]) * (-1 if metric in _LOWER_IS_BETTER else 1),
         "gain_low": float(gain_low),
         "gain_high": float(gain_high),
         "level": level,
         "groups": count,
+        "rounds": rounds,
+        "seed": seed,
+    }
+
+
+def metric_intervals(
+    probs: FloatArray,
+    labels: NDArray[np.int64],
+    groups: ArrayLike | None = None,
+    *,
+    metrics: Sequence[IntervalMetric] = INTERVAL_METRICS,
+    level: float = 0.95,
+    rounds: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return ``{metric: {"low":, "high":}}`` by bootstrap over groups, and how it was made.
+
+    Args: as :func:`bootstrap_interval`.
+    """
+    found = {
+        metric: bootstrap_interval(
+            probs, probs, labels, metric, groups, level=level, rounds=rounds, seed=seed
+        )
+        for metric in metrics
+    }
+    rows: dict[str, Any] = {metric: {"low": row["low"], "high": row["high"]} for metric, row in found.items()}
+    return {
+        **rows,
+        "level": level,
+        "groups": next(iter(found.values()))["groups"],
         "rounds": rounds,
         "seed": seed,
     }

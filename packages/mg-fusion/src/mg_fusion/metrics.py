@@ -2,19 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import DataError
-from mg_fusion.calibration import check_labels, check_probs, expected_calibration_error
+from mg_data.contract import DataError, UsageError
+from mg_fusion.calibration import (
+    check_labels,
+    check_probs,
+    classwise_calibration_error,
+    expected_calibration_error,
+)
 from mg_fusion.vote import FloatArray
 
 # A probability below this counts as this in the NLL, as when stores of probabilities are read.
 SMALLEST_PROBABILITY = 1e-12
+# The k of top-k accuracy.
+TOP_K = (1, 3, 5)
+GROUPS = ("head", "medium", "tail", "empty")
+
+
+def class_groups(counts: ArrayLike) -> NDArray[np.str_]:
+    """Return (K,) the group of each class by its number of clips: head, medium, tail, or empty.
+
+    With n the largest class's count, a class of the head has at least n / 5 clips, one of the tail fewer than
+    n / 50, an empty one none: the thresholds of ``mg data stats``.
+
+    Args:
+        counts: (K,) clips of each class, usually of the training part.
+
+    >>> class_groups([100, 20, 19, 2, 1, 0]).tolist()
+    ['head', 'head', 'medium', 'medium', 'tail', 'empty']
+    """
+    from mg_data.prepare.stats import HEAD_SHARE, TAIL_SHARE
+
+    values = np.asarray(counts, dtype=np.int64)
+    largest = values.max(initial=0)
+    return np.select(
+        [values == 0, values >= HEAD_SHARE * largest, values < TAIL_SHARE * largest],
+        ["empty", "head", "tail"],
+        "medium",
+    )
+
+
+def top_k_accuracy(probs: ArrayLike, labels: ArrayLike, k: int) -> float:
+    """Return the share of clips whose truth is among the k most probable classes.
+
+    Of equal probabilities the class of smaller index is more probable, as for the answer itself.
+
+    >>> top_k_accuracy([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]], [1, 2], 2)
+    0.5
+    """
+    values = check_probs(probs)
+    truth = check_labels(labels, *values.shape)
+    if k < 1:
+        raise UsageError(f"top-k: found k = {k}, wanted at least 1")
+    own = values[np.arange(len(truth)), truth][:, None]
+    earlier = np.arange(values.shape[1]) < truth[:, None]
+    before = ((values > own) | ((values == own) & earlier)).sum(axis=1)
+    return float((before < k).mean())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,12 +74,17 @@ class ClassificationMetrics:
         n: number of clips.
         accuracy: top-1; with one label a clip this is the micro-averaged F1.
         macro_f1: mean F1 over the classes that occur in the truth.
+        macro_f1_all: mean F1 over all K classes, 0 for a class that neither occurs nor is answered.
         mean_class_accuracy: mean recall over the classes that occur in the truth.
+        mean_class_accuracy_all: mean recall over all K classes, 0 for one that does not occur.
+        top_k: k -> share of clips whose truth is among the k most probable classes.
         nll: mean -log p(truth), natural logarithm. brier: mean sum_c (p_c - [c = truth])^2, in [0, 2].
-        ece: expected calibration error, 15 equal bins.
+        ece: expected calibration error, 15 bins of equal width; ece_mass: of equally many clips.
+        classwise_ece: mean over all K classes of the gap of that class, 15 bins of equal width.
         f1, precision, recall: (K,), 0 where undefined. support, predicted: (K,) clips of that truth, of
             that answer.
         confusion: (K, K) int64, rows are the truth, columns the answer.
+        groups: head, medium, tail -> classes, clips, accuracy and means of the group's classes and clips.
     """
 
     n: int
@@ -46,6 +100,12 @@ class ClassificationMetrics:
     support: NDArray[np.int64]
     predicted: NDArray[np.int64]
     confusion: NDArray[np.int64]
+    macro_f1_all: float = 0.0
+    mean_class_accuracy_all: float = 0.0
+    ece_mass: float = 0.0
+    classwise_ece: float = 0.0
+    top_k: Mapping[int, float] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
         """Return a JSON value; ``per_class`` has one object a class, by index and name.
@@ -61,10 +121,16 @@ class ClassificationMetrics:
             "accuracy": self.accuracy,
             "micro_f1": self.accuracy,
             "macro_f1": self.macro_f1,
+            "macro_f1_all": self.macro_f1_all,
             "mean_class_accuracy": self.mean_class_accuracy,
+            "mean_class_accuracy_all": self.mean_class_accuracy_all,
+            "top_k": {str(k): value for k, value in self.top_k.items()},
             "nll": self.nll,
             "brier": self.brier,
             "ece": self.ece,
+            "ece_mass": self.ece_mass,
+            "classwise_ece": self.classwise_ece,
+            "groups": {name: dict(row) for name, row in self.groups.items()},
             "per_class": [
                 {
                     "index": index,
@@ -81,15 +147,48 @@ class ClassificationMetrics:
         }
 
 
-def classification_metrics(probs: ArrayLike, labels: ArrayLike) -> ClassificationMetrics:
+def _group_rows(
+    values: FloatArray, truth: NDArray[np.int64], groups: NDArray[np.str_], f1: FloatArray, recall: FloatArray
+) -> dict[str, dict[str, Any]]:
+    """Return the metrics of each group of classes that has a class: of its clips and of its classes."""
+    rows: dict[str, dict[str, Any]] = {}
+    seen = np.bincount(truth, minlength=len(groups)) > 0
+    right = values.argmax(axis=1) == truth
+    classwise = classwise_calibration_error(values, truth)
+    for name in GROUPS:
+        members = groups == name
+        if not members.any():
+            continue
+        clips = members[truth]
+        both = members & seen
+        target = values[clips, truth[clips]]
+        rows[name] = {
+            "classes": int(members.sum()),
+            "n": int(clips.sum()),
+            "accuracy": float(right[clips].mean()) if clips.any() else None,
+            "macro_f1": float(f1[both].mean()) if both.any() else None,
+            "mean_class_accuracy": float(recall[both].mean()) if both.any() else None,
+            "nll": float(-np.log(np.maximum(target, SMALLEST_PROBABILITY)).mean()) if clips.any() else None,
+            "ece": expected_calibration_error(values[clips], truth[clips]) if clips.any() else None,
+            "classwise_ece": float(classwise[members].mean()),
+        }
+    return rows
+
+
+def classification_metrics(
+    probs: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike | None = None
+) -> ClassificationMetrics:
     """Measure probabilities against the truth (paper section 4.1: top-1 accuracy = micro F1).
 
     Macro-F1 and mean class accuracy average over the classes that occur in the truth: a class without a clip
     has no recall, and counting its F1 as 0 would let the choice of test clips change the number. (An answer
-    of such a class still counts against the precision of nothing and the recall of the true class.)
+    of such a class still counts against the precision of nothing and the recall of the true class.) The other
+    convention, over all K classes, is there under names that end in ``_all``.
 
     Args:
         probs: (N, K), rows sum to 1. labels: (N,) in 0..K-1.
+        class_counts: (K,) training clips of each class, which decide what is head, medium and tail; by
+            default the clips measured here do.
 
     Raises:
         DataError: wrong shapes, no clip, values that are no probabilities, labels out of range.
@@ -105,6 +204,9 @@ def classification_metrics(probs: ArrayLike, labels: ArrayLike) -> Classificatio
     f1 = 2 * right / np.maximum(support + predicted, 1)
     recall = right / np.maximum(support, 1)
     target = values[np.arange(rows), truth]
+    sizes = support if class_counts is None else np.asarray(class_counts)
+    if sizes.shape != (classes,):
+        raise DataError(f"class counts: found shape {sizes.shape}, wanted ({classes},)")
     return ClassificationMetrics(
         n=rows,
         accuracy=float(right.sum() / rows),
@@ -113,6 +215,12 @@ def classification_metrics(probs: ArrayLike, labels: ArrayLike) -> Classificatio
         nll=float(-np.log(np.maximum(target, SMALLEST_PROBABILITY)).mean()),
         brier=float(((values**2).sum(axis=1) - 2 * target + 1).mean()),
         ece=expected_calibration_error(values, truth),
+        ece_mass=expected_calibration_error(values, truth, scheme="mass"),
+        classwise_ece=float(classwise_calibration_error(values, truth).mean()),
+        macro_f1_all=float(f1.mean()),
+        mean_class_accuracy_all=float(recall.mean()),
+        top_k={k: top_k_accuracy(values, truth, k) for k in TOP_K if k == 1 or k < classes},
+        groups=_group_rows(values, truth, class_groups(sizes), f1, recall),
         f1=f1,
         precision=right / np.maximum(predicted, 1),
         recall=recall,

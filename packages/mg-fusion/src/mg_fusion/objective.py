@@ -7,7 +7,9 @@ for a typical clip there are two or three instead of K-1.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -53,6 +55,19 @@ def undominated(logits: FloatArray, present: BoolArray) -> BoolArray:
     return np.asarray(possible)
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Classes to compare, one pair a clip, for the first clips of an order.
+
+    Args:
+        rows: (R,) clips. one, other: (R,) classes.
+    """
+
+    rows: IntArray
+    one: IntArray
+    other: IntArray
+
+
 class VoteObjective:
     """Metrics of the soft vote on labelled clips for (S, M) weights at one temperature.
 
@@ -66,16 +81,12 @@ class VoteObjective:
         self.present = present
         self.models, self.clips, self.classes = logits.shape
         self.complete = bool(present.all())
+        self.support = np.bincount(labels, minlength=self.classes)
         possible = undominated(logits, present)
         rows = np.arange(self.clips)
         # Clips with most candidates first: the r-th candidates are then those of the first clips, one block.
         self._order = np.argsort(-possible.sum(axis=1), kind="stable")
-        listed = possible[self._order]
-        self._candidates: list[IntArray] = []
-        rank = np.cumsum(listed, axis=1)
-        for place in range(1, int(rank.max(initial=0)) + 1):
-            holders = int((rank[:, -1] >= place).sum())
-            self._candidates.append((rank[:holders] >= place).argmax(axis=1).astype(np.int64))
+        self._candidates = _listed(possible[self._order])
         # Only clips whose truth can win, with another class that can win too, have to be counted.
         truth_possible = possible[rows, labels]
         alone = truth_possible & (possible.sum(axis=1) == 1)
@@ -84,29 +95,49 @@ class VoteObjective:
         rivals = possible[open_rows]
         rivals[np.arange(len(open_rows)), labels[open_rows]] = False
         sort = np.argsort(-rivals.sum(axis=1), kind="stable")
-        self._open, rivals = open_rows[sort], rivals[sort]
-        self._rivals: list[IntArray] = []
-        rank = np.cumsum(rivals, axis=1)
-        for place in range(1, int(rank.max(initial=0)) + 1):
-            holders = int((rank[:, -1] >= place).sum())
-            self._rivals.append((rank[:holders] >= place).argmax(axis=1).astype(np.int64))
+        self._open = open_rows[sort]
+        self.open_clips = len(open_rows)
+        self.truth_pairs = [
+            Pairs(self._open[: len(column)], labels[self._open[: len(column)]], column)
+            for column in _listed(rivals[sort])
+        ]
+        # Clips that more than one class can win, most classes first; the others' answer never changes.
+        self.contested_clips = len(self._candidates[1]) if len(self._candidates) > 1 else 0
+        self.contested = self._order[: self.contested_clips]
+        self.contested_candidates = [column[: self.contested_clips] for column in self._candidates]
+
+    @functools.cached_property
+    def settled(self) -> IntArray:
+        """(2 K,) right, then wrong answers by class of the clips that only one class can win."""
+        rows = self._order[self.contested_clips :]
+        answer = self._candidates[0][self.contested_clips :]
+        cell = answer + np.where(answer == self.labels[rows], 0, self.classes)
+        return np.bincount(cell, minlength=2 * self.classes).astype(np.int64)
+
+    def leader(self, probs: FloatArray) -> IntArray:
+        """Return the answer of equal weights for each contested clip."""
+        return np.asarray(probs[:, self.contested].sum(axis=0).argmax(axis=1))
 
     @property
     def rival_share(self) -> float:
         """Share of the N (K-1) comparisons that are left."""
-        return float(sum(map(len, self._rivals)) / max(1, self.clips * (self.classes - 1)))
+        left = sum(len(pairs.rows) for pairs in self.truth_pairs)
+        return float(left / max(1, self.clips * (self.classes - 1)))
 
     def probabilities(self, temperature: float) -> FloatArray:
         """Return (M, N, K) probabilities at tau, 0 where absent."""
         probs = softmax(self.logits, temperature)
         return probs if self.complete else np.where(self.present[:, :, None], probs, 0.0)
 
+    def truths(self, probs: FloatArray) -> FloatArray:
+        """Return (M, N) the probability that each model gives the truth."""
+        return np.asarray(probs[:, np.arange(self.clips), self.labels])
+
     def usable(self, weights: FloatArray) -> BoolArray:
         """Return (S,) bool: every clip is answered by a model of positive weight."""
         if self.complete:
             return np.ones(len(weights), dtype=np.bool_)
-        patterns = np.unique(self.present, axis=1)
-        return np.asarray(((weights @ patterns) > 0).all(axis=1))
+        return np.asarray(((weights @ np.unique(self.present, axis=1)) > 0).all(axis=1))
 
     def evaluate(self, metric: Metric, probs: FloatArray, weights: FloatArray) -> FloatArray:
         """Return (S,) values, larger is better (``nll`` negated); -inf where a clip is left unanswered.
@@ -125,13 +156,11 @@ class VoteObjective:
 
     def _accuracy(self, probs: FloatArray, weights: FloatArray) -> FloatArray:
         """Share of clips whose truth beats each rival: w . (P_y - P_c) > 0, or >= 0 if c comes later."""
-        right = np.ones((len(self._open), len(weights)), dtype=np.bool_)
-        for rivals in self._rivals:
-            rows = self._open[: len(rivals)]
-            truth = self.labels[rows]
-            margin = (probs[:, rows, truth] - probs[:, rows, rivals]).T @ weights.T
-            later = rivals > truth
-            right[: len(rivals)] &= (margin > 0) | ((margin == 0) & later[:, None])
+        right = np.ones((self.open_clips, len(weights)), dtype=np.bool_)
+        for pairs in self.truth_pairs:
+            margin = (probs[:, pairs.rows, pairs.one] - probs[:, pairs.rows, pairs.other]).T @ weights.T
+            later = pairs.other > pairs.one
+            right[: len(later)] &= (margin > 0) | ((margin == 0) & later[:, None])
         return np.asarray((self.always_right + right.sum(axis=0)) / self.clips)
 
     def answers(self, probs: FloatArray, weights: FloatArray) -> IntArray:
@@ -157,18 +186,31 @@ class VoteObjective:
         hit = answer == self.labels[:, None]
         cells = (answer * settings + columns)[hit]
         right = np.bincount(cells, minlength=self.classes * settings).reshape(self.classes, settings)
-        support = np.bincount(self.labels, minlength=self.classes)
+        support = self.support
         seen = support > 0
         f1 = 2 * right[seen] / np.maximum(predicted[seen] + support[seen, None], 1)
         return np.asarray(f1.mean(axis=0))
 
     def _negative_nll(self, probs: FloatArray, weights: FloatArray) -> FloatArray:
-        target = probs[:, np.arange(self.clips), self.labels]
-        score = weights @ target
+        score = weights @ self.truths(probs)
         if not self.complete:
             mass = weights @ self.present
             score = np.divide(score, mass, out=np.zeros_like(score), where=mass > 0)
         return np.asarray(np.log(np.maximum(score, SMALLEST_PROBABILITY)).mean(axis=1))
+
+
+def _listed(chosen: BoolArray) -> list[IntArray]:
+    """Return the first chosen class of each row, the second ... as far as rows have one.
+
+    Args:
+        chosen: (N, K), rows with most chosen classes first.
+    """
+    rank = np.cumsum(chosen, axis=1)
+    columns = []
+    for place in range(1, int(rank.max(initial=0)) + 1):
+        holders = int((rank[:, -1] >= place).sum())
+        columns.append((rank[:holders] >= place).argmax(axis=1).astype(np.int64))
+    return columns
 
 
 def compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:

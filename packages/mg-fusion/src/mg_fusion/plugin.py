@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mg_data.contract import FuserSpec, StageSpec, hookimpl
+from mg_data.contract import CommandSpec, FuserSpec, StageSpec, hookimpl
 from mg_fusion.records import FUSERS, STAGES
+from mg_fusion.records_scores import CALIBRATE, COMMANDS
 
 
 @hookimpl
 def mg_register_fusers() -> Iterable[FuserSpec]:
-    """Soft vote, geometric mean, majority."""
+    """Means, votes and ranks; stacking, weights by class, model averaging."""
     return FUSERS
 
 
 @hookimpl
 def mg_register_stages() -> Iterable[StageSpec]:
-    """Fuse, score, submit, report."""
-    return STAGES
+    """Fuse, calibrate, score, submit, report."""
+    return (*STAGES, CALIBRATE)
+
+
+@hookimpl
+def mg_register_commands() -> Iterable[CommandSpec]:
+    """Conversion of score files, check of submissions."""
+    return COMMANDS

@@ -23,6 +23,40 @@ FUSERS = (
         factory="mg_fusion.fusers:majority",
         options={"weights": None},
     ),
+    FuserSpec(
+        name="rank",
+        summary="Borda count: weighted points for the places a model gives the classes",
+        factory="mg_fusion.fusers:rank",
+        options={"weights": None},
+    ),
+    FuserSpec(
+        name="class-weights",
+        summary="soft vote with a weight for each model and class, fitted by shrunken likelihood",
+        factory="mg_fusion.fusers:class_weights",
+        options={"class_weights": None, "temperature": 1.0, "fitted": None},
+        fit="mg_fusion.fusers:fit_class_weights",
+    ),
+    FuserSpec(
+        name="bayesian-average",
+        summary="each model, at its own temperature, weighted by its likelihood on labelled clips",
+        factory="mg_fusion.fusers:bayesian_average",
+        options={"fitted": None},
+        fit="mg_fusion.fusers:fit_bayesian_average",
+    ),
+    FuserSpec(
+        name="stacking-logistic",
+        summary="softmax regression over all models' log-probabilities, fitted on labelled clips",
+        factory="mg_fusion.fusers:stacking_logistic",
+        options={"fitted": None},
+        fit="mg_fusion.fusers:fit_stacking_logistic",
+    ),
+    FuserSpec(
+        name="stacking-lightgbm",
+        summary="boosted trees over all models' log-probabilities (extra stacking); overfits few clips",
+        factory="mg_fusion.fusers:stacking_lightgbm",
+        options={"fitted": None},
+        fit="mg_fusion.fusers:fit_stacking_lightgbm",
+    ),
 )
 
 FUSE = StageSpec(
@@ -81,8 +115,34 @@ FUSE = StageSpec(
         Param(name="weight_step", help="step of the weights that --fit tries", type="float", default=0.05),
         Param(
             name="fuser",
-            help="registered fuser, such as soft-vote, log-mean or majority",
+            help="registered fuser: soft-vote, log-mean, majority, rank; with --fit stacking-logistic, ...",
             default="soft-vote",
+        ),
+        Param(
+            name="fuser_options",
+            help="settings of the fit of such a fuser, as name=value (folds=0: do not measure it)",
+            type="json",
+            multiple=True,
+        ),
+        Param(
+            name="groups",
+            help="clips or split store, or csv clip_id,group: what folds and intervals keep together "
+            "(default: subjects of a split in --labels)",
+            role="input",
+            type="path",
+        ),
+        Param(
+            name="group_by",
+            help="what a clips store is asked for",
+            default="subject",
+            choices=("subject", "video"),
+        ),
+        Param(
+            name="diagnose",
+            help="csv of clips that one overconfident model decides, at tau 1 and at the tau of the vote: "
+            "of the clips fitted on, else of those fused (--labels says who was right)",
+            role="output",
+            type="path",
         ),
         Param(
             name="missing",
@@ -95,6 +155,24 @@ FUSE = StageSpec(
             help="fit even on clips a model was trained on; written into the results",
             type="bool",
             default=False,
+        ),
+        Param(
+            name="calibrate",
+            help="temperatures of --fit: searched on the grid, one of lowest NLL, or one for each model",
+            default="grid",
+            choices=("grid", "nll", "per-model"),
+        ),
+        Param(
+            name="method",
+            help="search of --fit: whole grid, coordinate ascent, or the convex optimum (metric nll)",
+            default="auto",
+            choices=("auto", "grid", "ascent", "newton"),
+        ),
+        Param(
+            name="folds",
+            help="also cross-fit --fit over so many folds of whole groups: what it is worth on unseen clips",
+            type="int",
+            default=0,
         ),
     ),
 )
@@ -136,6 +214,37 @@ SCORE = StageSpec(
             name="notes",
             help='remarks by row name, as JSON: {"heatmap/before": "below its floor"}',
             type="json",
+        ),
+        Param(
+            name="against",
+            help="logits or probs store to compare each store with: gain, McNemar's exact test",
+            role="input",
+            type="path",
+        ),
+        Param(
+            name="intervals",
+            help="95 % intervals by bootstrap over groups of clips",
+            type="bool",
+            default=False,
+        ),
+        Param(
+            name="groups",
+            help="clips or split store, or csv clip_id,group (default: subjects of a split in --labels)",
+            role="input",
+            type="path",
+        ),
+        Param(
+            name="group_by",
+            help="what a clips store is asked for",
+            default="subject",
+            choices=("subject", "video"),
+        ),
+        Param(
+            name="counts",
+            help="split store or labels.csv of training clips, which make classes head, medium or tail "
+            "(default: the clips scored)",
+            role="input",
+            type="path",
         ),
     ),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,14 @@ from mg_data.store import (
     read_logits,
     read_probs,
     read_pseudo,
+    read_split,
     store_kind,
 )
+from mg_fusion.calibration import reliability
+from mg_fusion.compare import compare_results
+from mg_fusion.intervals import metric_intervals
 from mg_fusion.metrics import classification_metrics
-from mg_fusion.truth import Truth
+from mg_fusion.truth import Truth, groups_of, read_truth
 from mg_fusion.vote import FloatArray, softmax
 
 ScoredStore = LogitsStore | ProbsStore | PseudoStore
@@ -172,13 +177,87 @@ def score_pseudo(
     }
 
 
-def score_store(store: LogitsStore | ProbsStore, truth: Truth) -> dict[str, Any]:
-    """Return the metrics of a logits or probs store as a JSON value."""
+def score_store(
+    store: LogitsStore | ProbsStore,
+    truth: Truth,
+    *,
+    groups: Mapping[str, str] | None = None,
+    intervals: bool = False,
+    class_counts: NDArray[np.int64] | None = None,
+    against: LogitsStore | ProbsStore | None = None,
+) -> dict[str, Any]:
+    """Return the metrics of a logits or probs store as a JSON value.
+
+    Args:
+        groups: clip id -> video or subject, for intervals; None takes the subjects the truth knows.
+        intervals: add 95 % intervals by bootstrap over groups.
+        class_counts: (K,) training clips of each class, which decide what is head, medium and tail.
+        against: another result, to be compared with on the clips that both answer.
+
+    Raises:
+        DataError: as :func:`label_scores`; a clip without a group. StoreError: another class list.
+    """
     scores = label_scores(store, truth)
-    measured = classification_metrics(scores.probs, scores.labels).to_json(store.class_names)
-    return {
+    measured = classification_metrics(scores.probs, scores.labels, class_counts=class_counts)
+    result = {
         "kind": "logits" if isinstance(store, LogitsStore) else "probs",
-        **measured,
+        **measured.to_json(store.class_names),
+        "reliability": reliability(scores.probs, scores.labels),
         "unlabelled": scores.unlabelled,
         "unanswered": scores.unanswered,
     }
+    if intervals:
+        names = groups_of(scores.clip_ids, truth, groups)
+        result["intervals"] = metric_intervals(scores.probs, scores.labels, names)
+    if against is not None:
+        result["against"] = _compare(store, scores, against, truth, groups)
+    return result
+
+
+def _compare(
+    store: LogitsStore | ProbsStore,
+    scores: LabelledScores,
+    against: LogitsStore | ProbsStore,
+    truth: Truth,
+    groups: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    if against.class_names != store.class_names:
+        raise StoreError(
+            against.path, f"has another class list than {store.path}", "compare results of one class list"
+        )
+    other = label_scores(against, truth)
+    common, ours, theirs = np.intersect1d(
+        scores.clip_ids, other.clip_ids, assume_unique=True, return_indices=True
+    )
+    if not len(common):
+        raise DataError(
+            f"{store.path} and {against.path} have no labelled clip in common; nothing to compare"
+        )
+    found = compare_results(
+        scores.probs[ours], other.probs[theirs], scores.labels[ours], groups_of(common, truth, groups)
+    )
+    return {
+        "store": str(against.path),
+        "digest": against.digest,
+        **found,
+        "left_out": len(scores.clip_ids) + len(other.clip_ids) - 2 * len(common),
+    }
+
+
+def training_counts(path: str | Path, classes: int) -> NDArray[np.int64]:
+    """Return (K,) clips of each class of the training part of a split store, or of all of labels.csv.
+
+    Raises:
+        DataError: no such clip, or a label beyond the classes.
+    """
+    truth = read_truth(path)
+    labels = list(truth.labels.values())
+    with contextlib.suppress(StoreError):
+        if store_kind(path) == "split":
+            labels = read_split(path).select("train")[1].tolist()
+    if not labels or max(labels) >= classes:
+        raise DataError(
+            f"{path}: wanted labels of training clips in 0..{classes - 1}, found "
+            + (f"label {max(labels)}" if labels else "none")
+        )
+    return np.bincount(labels, minlength=classes)

@@ -1,125 +1,39 @@
 """Temperature and weights by search on validation clips (paper section 3.4: tau and W_m by grid search).
 
-Up to five models: every temperature of the grid with every share of the weight in whole steps, exactly.
-Beyond: coordinate ascent over moves of weight between two models, from the best single model and from equal
-weights, at every temperature. Many settings are usually equally good on a few hundred clips; the answer is
-the middle of the largest connected set of them, not the first one found.
+Up to five models: every temperature of the grid with every share of the weight in whole steps, exactly (see
+:mod:`mg_fusion.bounds` for how most of it is skipped). Beyond: coordinate ascent (:mod:`mg_fusion.climb`),
+or the exact convex optimum where the NLL is what is minimised (:mod:`mg_fusion.convex`). Many settings are
+usually equally good on a few hundred clips; the answer is the middle of the largest connected set of them,
+not the first one found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mg_data.contract import DataError, UsageError
 from mg_fusion.calibration import check_labels
-from mg_fusion.intervals import bootstrap_interval
-from mg_fusion.metrics import classification_metrics
-from mg_fusion.objective import METRICS, IntArray, Metric, VoteObjective, compositions
-from mg_fusion.regions import centrality, connected_regions
-from mg_fusion.vote import (
-    BoolArray,
-    FloatArray,
-    SoftVote,
-    check_scores,
-    check_temperature,
-    soft_vote,
-    softmax,
+from mg_fusion.choosing import (
+    TEMPERATURE_GRID,
+    Chosen,
+    Engine,
+    Method,
+    Plan,
+    Temperature,
+    check_plan,
+    choose,
 )
+from mg_fusion.errors import ScoresError, SettingError
+from mg_fusion.folds import group_folds
+from mg_fusion.intervals import bootstrap_interval, group_index
+from mg_fusion.metrics import classification_metrics
+from mg_fusion.objective import IntArray, Metric, VoteObjective
+from mg_fusion.vote import BoolArray, FloatArray, SoftVote, check_scores, soft_vote, softmax
 
-# 0.25, 0.50 ... 7.50: holds the paper's 2.5.
-TEMPERATURE_GRID: tuple[float, ...] = tuple(0.25 * step for step in range(1, 31))
-LARGEST_FULL_SIMPLEX = 5
-# A finer step than this many settings falls back to coordinate ascent.
-_MOST_SETTINGS = 20_000_000
-# Metrics are counts divided by N, or means of logarithms: closer than this is equal.
-_TOLERANCE = 1e-9
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Outcome of one strategy: the setting chosen, and the region around it."""
-
-    temperature: float
-    weights: FloatArray
-    best: float
-    settings: int
-    tied: int
-    regions: int
-    region_temperatures: FloatArray
-    region_weights: FloatArray
-
-
-def _step_count(weight_step: float) -> int:
-    steps = round(1 / weight_step) if 0 < weight_step <= 1 else 0
-    if steps < 1 or abs(steps * weight_step - 1) > 1e-9:
-        raise UsageError(f"weight step: found {weight_step}, wanted a share that divides 1, such as 0.05")
-    return steps
-
-
-def _canonical_order(logits: FloatArray) -> list[int]:
-    """Return an order of the models that does not depend on how models, clips or classes were ordered.
-
-    Sums of floating-point numbers depend on their order in the last bit, and a search compares such sums.
-    """
-    return sorted(range(len(logits)), key=lambda model: np.sort(logits[model], axis=None).tobytes())
-
-
-def _middle(
-    objective: VoteObjective,
-    candidates: list[IntArray],
-    temperatures: FloatArray,
-    weights: FloatArray,
-) -> tuple[int, int, IntArray]:
-    """Return (temperature row, weight row, region): the most central weights, at their best temperature.
-
-    Within a region the metric cannot tell settings apart. Weights are taken from its middle, where a small
-    error of the search costs least. A temperature from its middle would be an accident of the grid's end, as
-    accuracy hardly depends on it, so the likelihood decides there: the answer stays calibrated.
-    """
-    options: list[tuple[float, float, tuple[float, ...], int, int, IntArray]] = []
-    for members in candidates:
-        distance = centrality(members, temperatures, weights)
-        for central in np.unique(members[distance == distance.min(), 1]):
-            same = (weights[members[:, 1]] == weights[central]).all(axis=1)
-            for row, column in members[same]:
-                probs = objective.probabilities(temperatures[row])
-                loss = -objective.evaluate("nll", probs, weights[[column]])[0]
-                setting = (round(float(loss), 9), float(temperatures[row]), tuple(weights[column]))
-                options.append((*setting, row, column, members))
-    _, _, _, row, column, members = min(options, key=lambda option: option[:3])
-    return int(row), int(column), members
-
-
-def _search_grid(
-    objective: VoteObjective, temperatures: FloatArray, steps: IntArray, metric: Metric
-) -> _Found:
-    total = int(steps[0].sum())
-    weights = steps / total
-    values = np.stack(
-        [objective.evaluate(metric, objective.probabilities(tau), weights) for tau in temperatures]
-    )
-    best = float(values.max())
-    if best == -np.inf:
-        raise DataError("search: no weights on this grid answer every clip; leave out clips that models lack")
-    regions = connected_regions(values >= best - _TOLERANCE, steps)
-    largest = len(regions.members[0])
-    candidates = [members for members in regions.members if len(members) == largest]
-    row, column, members = _middle(objective, candidates, temperatures, weights)
-    return _Found(
-        temperature=float(temperatures[row]),
-        weights=weights[column],
-        best=best,
-        settings=values.size,
-        tied=regions.total,
-        regions=len(regions.members),
-        region_temperatures=temperatures[members[:, 0]],
-        region_weights=weights[members[:, 1]],
-    )
+__all__ = ["TEMPERATURE_GRID", "Method", "Temperature", "fit_soft_vote"]
 
 
 def _calibrated(objective: VoteObjective, weights: FloatArray) -> float:
@@ -146,72 +60,6 @@ def _calibrated(objective: VoteObjective, weights: FloatArray) -> float:
     return float(np.round(np.exp((low + high) / 2), 3))
 
 
-def _moves(weights: FloatArray, step: float) -> FloatArray:
-    """Return (S, M): all weights reached by moving whole steps from one model to another."""
-    reached = []
-    for source in np.flatnonzero(weights > 0):
-        for target in range(len(weights)):
-            if source == target:
-                continue
-            for amount in [*np.arange(step, weights[source] - 1e-12, step), weights[source]]:
-                moved = weights.copy()
-                moved[source] -= amount
-                moved[target] += amount
-                reached.append(moved)
-    return np.array(reached)
-
-
-def _climb(objective: VoteObjective, temperatures: FloatArray, step: float, metric: Metric) -> _Found:
-    """Coordinate ascent on (metric, then -NLL), from two starts at each temperature."""
-    models = objective.models
-    tried: dict[tuple[float, ...], float] = {}
-    for tau in temperatures:
-        probs = objective.probabilities(tau)
-        corners = np.eye(models)
-        single = objective.evaluate(metric, probs, corners) + 1e-6 * np.maximum(
-            objective.evaluate("nll", probs, corners), -1e5
-        )
-        for start in (np.full(models, 1 / models), corners[int(single.argmax())]):
-            current = start
-            score = (-np.inf, -np.inf)
-            options = start[None]
-            while True:
-                found = objective.evaluate(metric, probs, options)
-                for weights, value in zip(options, found, strict=True):
-                    tried[(float(tau), *np.round(weights, 12))] = float(value)
-                top = np.flatnonzero(found >= found.max() - _TOLERANCE)
-                loss = objective.evaluate("nll", probs, options[top])
-                pick = top[int(loss.argmax())]
-                reached = (float(found[pick]), float(loss.max()))
-                gain, saved = reached[0] - score[0], reached[1] - score[1]
-                # The NLL decides on a plateau of the metric, but an endless crawl along it is not worth it.
-                if not (gain > _TOLERANCE or (gain >= -_TOLERANCE and saved > 1e-6)):
-                    break
-                current, score = options[pick], reached
-                options = _moves(current, step)
-    settings = np.array(list(tried))
-    values = np.array(list(tried.values()))
-    best = float(values.max())
-    if best == -np.inf:
-        raise DataError(
-            "search: no weights that were tried answer every clip; leave out clips that models lack"
-        )
-    tied = settings[values >= best - _TOLERANCE]
-    members = np.stack([np.searchsorted(temperatures, tied[:, 0]), np.arange(len(tied))], axis=1)
-    weights = tied[:, 1:] / tied[:, 1:].sum(axis=1, keepdims=True)
-    row, column, _ = _middle(objective, [members], temperatures, weights)
-    return _Found(
-        temperature=float(temperatures[row]),
-        weights=weights[column],
-        best=best,
-        settings=len(settings),
-        tied=len(tied),
-        regions=1,
-        region_temperatures=tied[:, 0],
-        region_weights=weights,
-    )
-
-
 def _summary(probs: FloatArray, labels: IntArray, metric: Metric) -> dict[str, float]:
     measured = classification_metrics(probs, labels)
     return {
@@ -223,85 +71,160 @@ def _summary(probs: FloatArray, labels: IntArray, metric: Metric) -> dict[str, f
     }
 
 
-def _single(scores: FloatArray, mask: BoolArray, labels: IntArray, metric: Metric) -> dict[str, float]:
-    """Measure one model at tau 1; on clips it does not answer it knows nothing (uniform)."""
-    probs = np.where(mask[:, None], softmax(scores), 1 / scores.shape[1])
-    return {**_summary(probs, labels, metric), "answered": int(mask.sum())}
+def _alone(scores: FloatArray, mask: BoolArray) -> FloatArray:
+    """Return one model's probabilities at tau 1; on clips it does not answer it knows nothing (uniform)."""
+    return np.where(mask[:, None], softmax(scores), 1 / scores.shape[1])
+
+
+def _best_single(rows: dict[str, dict[str, float]], metric: Metric) -> str:
+    """Return the key of the best model; equal values: the lower NLL, then the key."""
+    sign = -1 if metric == "nll" else 1
+    return min(rows, key=lambda key: (-sign * rows[key]["value"], round(rows[key]["nll"], 9), key))
+
+
+def _cross_fitted(
+    scores: FloatArray,
+    mask: BoolArray,
+    truth: IntArray,
+    keys: Sequence[str],
+    groups: ArrayLike | None,
+    folds: int,
+    plan: Plan,
+) -> dict[str, Any]:
+    """Search on all folds but one, vote on that one: what the search is worth on clips it has not seen.
+
+    The best single model is chosen in the same way, so that neither side has seen the clips it is judged on.
+    """
+    # Folds are dealt out in an order of the clips that does not depend on how they were given.
+    content = np.sort(scores.transpose(1, 0, 2).reshape(len(truth), -1), axis=1)
+    rank = np.lexsort(np.concatenate([content.T, truth[None]]))
+    fold = np.empty(len(truth), dtype=np.int64)
+    names = None if groups is None else np.asarray(groups)[rank]
+    dealt = group_folds(truth[rank], names, folds)
+    if dealt is None:
+        count = len(np.unique(group_index(groups, len(truth))))
+        raise SettingError(f"folds: found {folds} for {count} groups of clips, wanted at least 2 of each")
+    fold[rank] = dealt
+    fused, single = np.empty(scores.shape[1:]), np.empty(scores.shape[1:])
+    parts = []
+    for number in range(int(fold.max()) + 1):
+        out = fold == number
+        chosen = choose(scores[:, ~out], mask[:, ~out], truth[~out], plan)
+        fused[out] = chosen.vote(scores[:, out], mask[:, out])
+        rows = {
+            key: _summary(_alone(scores[m][~out], mask[m][~out]), truth[~out], plan.metric)
+            for m, key in enumerate(keys)
+        }
+        leader = _best_single(rows, plan.metric)
+        single[out] = _alone(scores[keys.index(leader)][out], mask[keys.index(leader)][out])
+        parts.append(
+            {
+                "clips": int(out.sum()),
+                "temperature": chosen.temperature,
+                "weights": dict(zip(keys, np.round(chosen.weights, 12).tolist(), strict=True)),
+                "best_single": leader,
+            }
+        )
+    equal = soft_vote(scores, np.ones(len(scores)), 1.0, mask)
+    versus_equal = bootstrap_interval(fused, equal, truth, plan.metric, groups)
+    versus_single = bootstrap_interval(fused, single, truth, plan.metric, groups)
+
+    def gain(interval: dict[str, Any]) -> dict[str, float]:
+        return {"value": interval["gain"], "low": interval["gain_low"], "high": interval["gain_high"]}
+
+    return {
+        "folds": len(parts),
+        **_summary(fused, truth, plan.metric),
+        "low": versus_equal["low"],
+        "high": versus_equal["high"],
+        "equal_weight": _summary(equal, truth, plan.metric)["value"],
+        "best_single": _summary(single, truth, plan.metric)["value"],
+        "gain_over_equal_weight": gain(versus_equal),
+        "gain_over_best_single": gain(versus_single),
+        "parts": parts,
+    }
 
 
 def fit_soft_vote(
     logits: ArrayLike,
     labels: ArrayLike,
     *,
-    temperature: Literal["grid"] | float = "grid",
+    temperature: Temperature | float = "grid",
     weight_step: float = 0.05,
     metric: Metric = "accuracy",
     groups: ArrayLike | None = None,
     present: ArrayLike | None = None,
     models: Sequence[str] | None = None,
     class_names: Sequence[str] = (),
+    method: Method = "auto",
+    folds: int = 0,
+    engine: Engine = "auto",
 ) -> SoftVote:
     """Search tau and W_m of Eq. 2-3 on labelled clips.
 
-    The best value of the metric is found exactly for up to five models. Among equally good settings the most
-    central weights of the largest connected region are taken, at their temperature of lowest NLL.
+    The best value of the metric on the grid is found exactly for up to five models. Among equally good
+    settings the most central weights of the largest connected region are taken, at their temperature of
+    lowest NLL.
 
     Args:
         logits: (M, N, K), finite where present. labels: (N,) in 0..K-1.
-        temperature: ``"grid"`` tries 0.25, 0.50 ... 7.50; a number keeps it fixed.
+        temperature: ``"grid"`` tries 0.25, 0.50 ... 7.50; ``"nll"`` takes the one tau at which the models'
+            own NLL, summed, is lowest; ``"per-model"`` gives each model the temperature of its own lowest
+            NLL; a number keeps it fixed.
         weight_step: share of weight moved at a time; divides 1.
         metric: ``accuracy``, ``macro_f1`` (classes that occur) or ``nll`` (lower is better).
-        groups: (N,) video or subject of each clip, for the bootstrap interval; None: each clip its own.
+        groups: (N,) video or subject of each clip, for intervals and folds; None: each clip its own.
         present: (M, N) bool. Weights that leave a clip without an answer are never chosen.
         models: M keys for ``SoftVote.weights``, default "0", "1" ... class_names: K names to keep.
+        method: ``grid``: exhaustive; ``ascent``: coordinate ascent with restarts; ``newton``: the convex
+            optimum of the NLL, weights in no steps; ``auto``: grid up to five models, beyond it newton for
+            the NLL and ascent for the rest.
+        folds: if at least 2, ``search["cross_fitted"]`` says what the search is worth on clips it has not
+            seen, and what it gains there over equal weights and the best single model: whole groups are
+            left out in turn.
+        engine: ``numpy``, ``numba`` (the extra ``fast``), or ``auto``: numba where it is installed and the
+            search is large; the answer is the same.
 
     Returns:
-        A SoftVote whose ``search`` names the method, the settings tried, the region of equally good ones,
+        A SoftVote whose ``search`` names the method, the settings searched, the region of equally good ones,
         the interval, the tau of lowest NLL at the chosen weights (``calibrated_temperature``), the classes
         without a validation clip; ``baselines`` holds the accuracy of each model alone (``models``, details
-        in ``singles``), the best of them by the metric, and equal weights at tau 1.
+        in ``singles``), the best of them by the metric, and equal weights at tau 1. Values are those on the
+        clips searched on, so they flatter the search; ``cross_fitted`` does not.
 
     Raises:
-        DataError: shapes, labels out of range, a clip no model answers. UsageError: a setting out of range.
+        ScoresError (a DataError and a ValueError): shapes, labels out of range, a clip no model answers.
+        SettingError (a UsageError and a ValueError): a setting out of range.
+
+    >>> good, bad = [[4.0, 0.0], [0.0, 3.0]], [[0.0, 1.0], [2.0, 0.0]]
+    >>> fit_soft_vote([good, bad], [0, 1], models=["good", "bad"]).value
+    1.0
     """
     scores, mask = check_scores(logits, present)
     truth = check_labels(labels, *scores.shape[1:])
     keys = [str(index) for index in range(len(scores))] if models is None else [str(key) for key in models]
     if len(keys) != len(scores) or len(set(keys)) != len(keys):
-        raise UsageError(f"models: found keys {keys}, wanted {len(scores)} different ones")
+        raise SettingError(f"models: found keys {keys}, wanted {len(scores)} different ones")
     if class_names and len(class_names) != scores.shape[2]:
-        raise DataError(f"class names: found {len(class_names)}, wanted {scores.shape[2]}")
-    if metric not in METRICS:
-        raise UsageError(f"metric: found {metric!r}, wanted one of {', '.join(METRICS)}")
+        raise ScoresError(f"class names: found {len(class_names)}, wanted {scores.shape[2]}")
+    plan = check_plan(temperature, weight_step, metric, method, engine)
+    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 0 or folds == 1:
+        raise SettingError(f"folds: found {folds!r}, wanted 0 or a whole number of at least 2")
+    group_index(groups, len(truth))
     if not mask.any(axis=0).all():
-        raise DataError(
+        raise ScoresError(
             f"search: {int((~mask.any(axis=0)).sum())} clips have no answer from any model; leave them out"
         )
-    count = _step_count(weight_step)
-    if isinstance(temperature, str):
-        if temperature != "grid":
-            raise UsageError(f"temperature: found {temperature!r}, wanted 'grid' or a number above 0")
-        grid = np.array(TEMPERATURE_GRID)
-    else:
-        grid = np.array([check_temperature(temperature)])
-
-    order = _canonical_order(scores)
-    objective = VoteObjective(scores[order], truth, mask[order])
-    steps = _simplex(count, len(scores), len(grid))
-    if steps is None:
-        found, method = _climb(objective, grid, 1 / count, metric), "coordinate-ascent"
-    else:
-        found, method = _search_grid(objective, grid, steps, metric), "grid"
-
-    place = np.argsort(order)
-    weights = found.weights[place]
-    region = found.region_weights[:, place]
-    probs = soft_vote(scores, weights, found.temperature, mask)
+    chosen = choose(scores, mask, truth, plan)
+    found = chosen.found
+    probs = soft_vote(scores, chosen.weights, chosen.temperature * chosen.own, mask)
     equal = soft_vote(scores, np.ones(len(scores)), 1.0, mask)
     sign = -1 if metric == "nll" else 1
-    each = {key: _single(scores[m], mask[m], truth, metric) for m, key in enumerate(keys)}
-    # Equal values: the lower NLL, then the key, so that the order of the models does not matter.
-    leader = min(each, key=lambda key: (-sign * each[key]["value"], round(each[key]["nll"], 9), key))
+    each: dict[str, dict[str, float]] = {
+        key: {**_summary(_alone(scores[m], mask[m]), truth, metric), "answered": int(mask[m].sum())}
+        for m, key in enumerate(keys)
+    }
+    leader = _best_single(each, metric)
     fused = _summary(probs, truth, metric)
     unseen = np.flatnonzero(np.bincount(truth, minlength=scores.shape[2]) == 0)
     baselines: dict[str, Any] = {
@@ -313,51 +236,46 @@ def fit_soft_vote(
     # Gains are positive where the search is better, for the NLL too.
     baselines["gain_over_best_single"] = sign * (fused["value"] - each[leader]["value"])
     baselines["gain_over_equal_weight"] = sign * (fused["value"] - baselines["equal_weight"]["value"])
+    search = {
+        "method": chosen.method,
+        "temperatures": chosen.grid.tolist(),
+        "weight_step": 1 / plan.steps,
+        "settings": found.settings,
+        "best": sign * found.best,
+        "tied": found.tied,
+        "regions": found.regions,
+        "region": _region(chosen, keys),
+        "fused": fused,
+        "calibrated_temperature": _calibrated(chosen.objective, found.weights),
+        "interval": bootstrap_interval(probs, equal, truth, metric, groups),
+        "unseen_classes": [
+            {"index": int(index), "name": class_names[int(index)] if class_names else str(index)}
+            for index in unseen
+        ],
+    }
+    if folds:
+        search["cross_fitted"] = _cross_fitted(scores, mask, truth, keys, groups, folds, plan)
+    own = dict(zip(keys, chosen.own.tolist(), strict=True)) if plan.temperature == "per-model" else {}
     return SoftVote(
-        temperature=found.temperature,
-        weights={key: float(np.round(weight, 12)) for key, weight in zip(keys, weights, strict=True)},
+        temperature=chosen.temperature,
+        weights={key: float(np.round(weight, 12)) for key, weight in zip(keys, chosen.weights, strict=True)},
         class_names=tuple(class_names),
         metric=metric,
         value=fused["value"],
-        search={
-            "method": method,
-            "temperatures": grid.tolist(),
-            "weight_step": 1 / count,
-            "settings": found.settings,
-            "best": sign * found.best,
-            "tied": found.tied,
-            "regions": found.regions,
-            "region": {
-                "size": len(region),
-                "temperature": [
-                    float(found.region_temperatures.min()),
-                    float(found.region_temperatures.max()),
-                ],
-                "weights": {
-                    key: [float(np.round(region[:, m].min(), 12)), float(np.round(region[:, m].max(), 12))]
-                    for m, key in enumerate(keys)
-                },
-            },
-            "fused": fused,
-            "calibrated_temperature": _calibrated(objective, found.weights),
-            "interval": bootstrap_interval(probs, equal, truth, metric, groups),
-            "unseen_classes": [
-                {"index": int(index), "name": class_names[int(index)] if class_names else str(index)}
-                for index in unseen
-            ],
-        },
+        search=search,
         baselines=baselines,
         fitted_on={"clips": len(truth)},
+        model_temperatures=own,
     )
 
 
-def _simplex(count: int, models: int, temperatures: int) -> IntArray | None:
-    """Return (S, M) all shares of ``count`` steps, or None where there are too many models or settings."""
-    if models > LARGEST_FULL_SIMPLEX:
-        return None
-    size = 1
-    for index in range(1, models):
-        size = size * (count + index) // index
-    if size * temperatures > _MOST_SETTINGS:
-        return None
-    return np.array(list(compositions(count, models)), dtype=np.int64)
+def _region(chosen: Chosen, keys: Sequence[str]) -> dict[str, Any]:
+    """Return how far temperature and weights of equally good settings reach around the chosen one."""
+    taus, weights = chosen.found.region_temperatures, np.round(chosen.region, 12)
+    return {
+        "size": len(weights),
+        "temperature": [float(taus.min()), float(taus.max())],
+        "weights": {
+            key: [float(weights[:, m].min()), float(weights[:, m].max())] for m, key in enumerate(keys)
+        },
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_data.contract import DataError, PluginError, StoreError, UsageError
-from mg_data.store import LogitsStore, Provenance, Taint, read_logits, write_probs
+from mg_data.contract import PluginError, StoreError
+from mg_data.store import Provenance, Taint, read_logits, write_probs
+from mg_data.store.scores import LogitsHeader
+from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.vote import BoolArray, FloatArray, SoftVote, check_temperature, check_weights
 
 Missing = Literal["error", "allow"]
@@ -69,6 +71,11 @@ class FusedScores:
     inputs: Mapping[str, str]
     answered: Mapping[str, int]
 
+    @property
+    def clips(self) -> int:
+        """N."""
+        return len(self.clip_ids)
+
     def write(self, path: str | Path, *, command: str = "", config: Mapping[str, Any] | None = None) -> str:
         """Write a probs store and return its digest."""
         settings = {"fuser": self.fuser, "temperature": self.temperature, "weights": dict(self.weights)}
@@ -84,13 +91,16 @@ class FusedScores:
         )
 
 
-def _some(clip_ids: Sequence[str] | NDArray[np.str_]) -> str:
-    names = ", ".join(f"'{clip}'" for clip in clip_ids[:3])
+def some(clip_ids: NDArray[np.str_] | NDArray[np.bytes_]) -> str:
+    """Return the first three ids for a message."""
+    first = [clip.decode("utf-8") if isinstance(clip, bytes) else str(clip) for clip in clip_ids[:3]]
+    names = ", ".join(f"'{clip}'" for clip in first)
     return f"{names}, ..." if len(clip_ids) > 3 else names
 
 
-def _check_keys(stores: Sequence[LogitsStore]) -> None:
-    seen: dict[str, LogitsStore] = {}
+def check_keys(stores: Sequence[LogitsHeader]) -> None:
+    """Raise StoreError if two stores are one model."""
+    seen: dict[str, LogitsHeader] = {}
     for store in stores:
         if store.key in seen:
             raise StoreError(
@@ -101,7 +111,8 @@ def _check_keys(stores: Sequence[LogitsStore]) -> None:
         seen[store.key] = store
 
 
-def _check_classes(stores: Sequence[LogitsStore]) -> None:
+def check_classes(stores: Sequence[LogitsHeader]) -> None:
+    """Raise StoreError unless all stores list the same classes."""
     first = stores[0]
     for store in stores[1:]:
         if store.class_names == first.class_names:
@@ -119,7 +130,7 @@ def _check_classes(stores: Sequence[LogitsStore]) -> None:
         raise StoreError(store.path, reason, "stores with unequal class lists are not fused")
 
 
-def _shared(stores: Sequence[LogitsStore], what: Literal["dataset", "vocabulary"]) -> str:
+def shared(stores: Sequence[LogitsHeader], what: Literal["dataset", "vocabulary"]) -> str:
     """Return the one name the stores agree on; a store that says nothing agrees with all."""
     named = [(getattr(store, what), store) for store in stores if getattr(store, what)]
     for name, store in named[1:]:
@@ -132,7 +143,9 @@ def _shared(stores: Sequence[LogitsStore], what: Literal["dataset", "vocabulary"
     return named[0][0] if named else ""
 
 
-def _check_ids(stores: Sequence[LogitsStore], clip_ids: NDArray[np.str_], present: BoolArray) -> None:
+def check_ids(
+    stores: Sequence[LogitsHeader], clip_ids: NDArray[np.str_] | NDArray[np.bytes_], present: BoolArray
+) -> None:
     """Raise StoreError for the store that differs most from the others in its clips."""
     if present.all():
         return
@@ -140,9 +153,9 @@ def _check_ids(stores: Sequence[LogitsStore], clip_ids: NDArray[np.str_], presen
     odd = [int((~present[m]).sum() + alone[m].sum()) for m in range(len(stores))]
     worst = len(odd) - 1 - int(np.argmax(odd[::-1]))
     lacking, own = clip_ids[~present[worst]], clip_ids[alone[worst]]
-    reason = f"lacks {len(lacking)} of {len(clip_ids)} clips: {_some(lacking)}" if len(lacking) else ""
+    reason = f"lacks {len(lacking)} of {len(clip_ids)} clips: {some(lacking)}" if len(lacking) else ""
     if len(own):
-        has = f"has {len(own)} that no other store has: {_some(own)}"
+        has = f"has {len(own)} that no other store has: {some(own)}"
         reason = f"{reason}; and it {has}" if reason else has
     raise StoreError(
         stores[worst].path,
@@ -167,13 +180,13 @@ def join_stores(paths: Sequence[str | Path], *, missing: Missing = "error") -> J
             lists, missing ids, contradicting labels.
     """
     if not paths:
-        raise UsageError("fuse: no logit store was given")
+        raise SettingError("fuse: no logit store was given")
     if missing not in ("error", "allow"):
-        raise UsageError(f"missing: found {missing!r}, wanted 'error' or 'allow'")
+        raise SettingError(f"missing: found {missing!r}, wanted 'error' or 'allow'")
     stores = sorted((read_logits(path) for path in paths), key=lambda store: store.key)
-    _check_keys(stores)
-    _check_classes(stores)
-    dataset, vocabulary = _shared(stores, "dataset"), _shared(stores, "vocabulary")
+    check_keys(stores)
+    check_classes(stores)
+    dataset, vocabulary = shared(stores, "dataset"), shared(stores, "vocabulary")
     clip_ids = np.unique(np.concatenate([store.clip_ids for store in stores]))
     models, clips, classes = len(stores), len(clip_ids), len(stores[0].class_names)
     logits = np.zeros((models, clips, classes))
@@ -194,12 +207,12 @@ def join_stores(paths: Sequence[str | Path], *, missing: Missing = "error") -> J
                 raise StoreError(
                     store.path,
                     f"labels {int(clash.sum())} clips otherwise than the stores before it: "
-                    f"{_some(store.clip_ids[clash])}",
+                    f"{some(store.clip_ids[clash])}",
                     "write both from one labels.csv",
                 )
             labels[rows] = np.where(own >= 0, own, labels[rows])
     if missing == "error":
-        _check_ids(stores, clip_ids, held)
+        check_ids(stores, clip_ids, held)
     return JoinedScores(
         keys=tuple(store.key for store in stores),
         paths=tuple(Path(store.path) for store in stores),
@@ -220,35 +233,61 @@ def fit_keys(params: SoftVote) -> NDArray[np.uint64]:
     try:
         return np.array([int(key, 16) for key in params.fitted_on.get("clip_keys", ())], dtype=np.uint64)
     except (TypeError, ValueError) as error:
-        raise DataError(
+        raise ScoresError(
             f"fusion parameters: fitted_on.clip_keys is no list of keys: {error}; fit again"
         ) from error
 
 
 def _resolve_weights(
-    joined: JoinedScores,
+    keys: Sequence[str],
+    stores: Sequence[Path],
     paths: Sequence[str | Path],
     weights: Mapping[str, float] | Sequence[float] | None,
-    missing: Missing,
 ) -> FloatArray:
-    models = len(joined.keys)
+    models = len(keys)
     if weights is None:
         return check_weights(np.ones(models), models)
     if isinstance(weights, Mapping):
-        unknown = [key for key in weights if key not in joined.keys]
-        absent = [key for key in joined.keys if key not in weights]
-        if unknown or absent:
-            raise UsageError(
-                f"weights: found {', '.join(weights)}, wanted one for each of {', '.join(joined.keys)}"
+        if set(weights) != set(keys):
+            raise SettingError(
+                f"weights: found {', '.join(weights)}, wanted one for each of {', '.join(keys)}"
             )
-        return check_weights([weights[key] for key in joined.keys], models)
+        return check_weights([weights[key] for key in keys], models)
     if len(weights) != models:
-        raise UsageError(
+        raise SettingError(
             f"weights: found {len(weights)}, wanted {models}, one for each store in the order given"
         )
     # Joined models are sorted by key; weights given as a list follow the paths.
     given = [str(Path(path)) for path in paths]
-    return check_weights([weights[given.index(str(path))] for path in joined.paths], models)
+    return check_weights([weights[given.index(str(path))] for path in stores], models)
+
+
+def chosen_weights(
+    keys: Sequence[str],
+    stores: Sequence[Path],
+    class_names: tuple[str, ...],
+    paths: Sequence[str | Path],
+    temperature: float,
+    weights: Mapping[str, float] | Sequence[float] | None,
+    params: SoftVote | None,
+) -> tuple[FloatArray, float, FloatArray]:
+    """Return (M,) weights, tau, and (M,) what each model's logits are divided by besides.
+
+    Args:
+        keys, stores: of the models, sorted by key. paths: as the user gave them.
+    """
+    if params is None:
+        shares = _resolve_weights(keys, stores, paths, weights)
+        return shares, check_temperature(temperature), np.ones(len(keys))
+    if params.class_names and params.class_names != class_names:
+        raise StoreError(
+            stores[0],
+            "has another class list than the fusion parameters",
+            "fit on stores of these classes",
+        )
+    shares = check_weights(params.weights_for(keys), len(keys))
+    own = np.array([params.model_temperatures.get(key, 1.0) for key in keys])
+    return shares, check_temperature(params.temperature), own
 
 
 def fuse_stores(
@@ -270,31 +309,22 @@ def fuse_stores(
         missing: ``error`` or ``allow``, see :func:`join_stores`.
 
     Raises:
-        StoreError: files that cannot be joined. UsageError: parameters that do not fit the stores.
-        DataError: a clip that no model answers. PluginError: an unknown fuser, or one that breaks its
+        StoreError: files that cannot be joined. SettingError: parameters that do not fit the stores.
+        ScoresError: a clip that no model answers. PluginError: an unknown fuser, or one that breaks its
         contract.
     """
     joined = join_stores(paths, missing=missing)
-    if params is not None:
-        if params.class_names and params.class_names != joined.class_names:
-            raise StoreError(
-                joined.paths[0],
-                "has another class list than the fusion parameters",
-                "fit on stores of these classes",
-            )
-        temperature = params.temperature
-        shares = check_weights(params.weights_for(joined.keys), len(joined.keys))
-    else:
-        shares = _resolve_weights(joined, paths, weights, missing)
-    tau = check_temperature(temperature)
+    shares, tau, own = chosen_weights(
+        joined.keys, joined.paths, joined.class_names, paths, temperature, weights, params
+    )
     silent = np.asarray(~(joined.present & (shares > 0)[:, None]).any(axis=0))
     if silent.any():
-        raise DataError(
+        raise ScoresError(
             f"fuse: {int(silent.sum())} of {len(silent)} clips have no answer from a model of "
-            f"positive weight: {_some(joined.clip_ids[silent])}; "
+            f"positive weight: {some(joined.clip_ids[silent])}; "
             "add a store that answers them or give another model weight"
         )
-    probs = _run_fuser(fuser, joined, shares, tau)
+    probs = fuser_of(fuser)(joined.logits / own[:, None, None], joined.present, shares, tau)
     taint = Taint.union_all(joined.taints)
     if params is not None:
         taint = taint.union(Taint.of((), fit_keys(params)))
@@ -313,21 +343,33 @@ def fuse_stores(
     )
 
 
-def _run_fuser(name: str, joined: JoinedScores, shares: FloatArray, tau: float) -> FloatArray:
-    """Run a registered fuser and hold it to its contract: (N, K), finite, rows that sum to 1."""
+def fuser_of(name: str) -> Callable[[FloatArray, BoolArray, FloatArray, float], FloatArray]:
+    """Return a registered fuser, held to its contract: (N, K), finite, rows that sum to 1.
+
+    It takes logits (M, N, K), present (M, N), weights (M,) and tau; a fuser that takes no weights or
+    temperature is not given them.
+
+    Raises:
+        PluginError: an unknown fuser; when called, one that breaks its contract.
+    """
     from mg_data.plugins import registry, resolve
 
-    spec = registry().get("fusers", name)
-    factory = resolve(spec.factory)
-    offered = {"weights": shares.tolist(), "temperature": tau}
-    accepted = set(spec.options) or set(inspect.signature(factory).parameters)
-    options = {key: value for key, value in offered.items() if key in accepted}
-    probs = np.asarray(factory(joined.logits, joined.present, **options), dtype=np.float64)
-    wanted = joined.logits.shape[1:]
-    if probs.shape != wanted:
-        raise PluginError(f"fuser '{name}': returned shape {probs.shape}, wanted {wanted} (clips, classes)")
-    if not np.isfinite(probs).all() or (probs < 0).any() or np.abs(probs.sum(axis=1) - 1).max() > 1e-5:
-        raise PluginError(
-            f"fuser '{name}': returned rows that are no probabilities (negative, NaN, or sum not 1)"
-        )
-    return probs
+    factory = resolve(registry().get("fusers", name).factory)
+    accepted = set(registry().get("fusers", name).options) or set(inspect.signature(factory).parameters)
+
+    def fuse(logits: FloatArray, present: BoolArray, shares: FloatArray, tau: float) -> FloatArray:
+        offered = {"weights": shares.tolist(), "temperature": tau}
+        options = {key: value for key, value in offered.items() if key in accepted}
+        probs = np.asarray(factory(logits, present, **options), dtype=np.float64)
+        wanted = logits.shape[1:]
+        if probs.shape != wanted:
+            raise PluginError(
+                f"fuser '{name}': returned shape {probs.shape}, wanted {wanted} (clips, classes)"
+            )
+        if not np.isfinite(probs).all() or (probs < 0).any() or np.abs(probs.sum(axis=1) - 1).max() > 1e-5:
+            raise PluginError(
+                f"fuser '{name}': returned rows that are no probabilities (negative, NaN, or sum not 1)"
+            )
+        return probs
+
+    return fuse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,3 +112,101 @@ def _from_csv(path: Path) -> Truth:
         labels={clip: label for clip, label in labels.items() if label >= 0},
         class_names=names,
     )
+
+
+def fit_labels(
+    clip_ids: NDArray[np.str_],
+    own: NDArray[np.int64] | None,
+    truth: Truth | None,
+    class_names: Sequence[str],
+    store: Path,
+) -> NDArray[np.int64]:
+    """Return (N,) labels of all clips to fit on, from the truth or else from the stores themselves.
+
+    Args:
+        clip_ids: (N,). own: (N,) labels that the stores carry, or None. class_names, store: of the scores, to
+            compare with those of the truth.
+
+    Raises:
+        DataError: a clip without a label. StoreError: another class list.
+    """
+    if truth is not None:
+        truth.check_classes(class_names, store)
+        found, origin = truth.of(clip_ids), str(truth.path)
+    elif own is not None:
+        found, origin = own, "the stores to fit on"
+    else:
+        raise DataError(
+            "fit: the stores to fit on carry no labels; give --labels labels.csv or a split store"
+        )
+    unknown = clip_ids[found < 0]
+    if len(unknown):
+        raise DataError(
+            f"{origin}: no label for {len(unknown)} of {len(found)} clips to fit on, "
+            f"the first is '{unknown[0]}'; fit on labelled clips only"
+        )
+    if len(found) and found.max() >= len(class_names):
+        raise DataError(
+            f"{origin}: has label {found.max()}, but {store} has {len(class_names)} classes; "
+            "the labels follow another class list"
+        )
+    return found
+
+
+def read_groups(path: str | Path, by: str) -> dict[str, str]:
+    """Return clip id -> subject or video; clips of unknown group are left out.
+
+    Args:
+        path: a clips store, a split store (subjects only), or a csv with the header ``clip_id,group``.
+
+    Raises:
+        StoreError: a store of another kind, or a split asked for videos.
+        DataError: a csv that is not such a file.
+    """
+    from mg_data.store import read_clips, read_split, store_kind
+
+    file = Path(path)
+    try:
+        with file.open("rb") as handle:
+            is_store = handle.read(8) == _HDF5_SIGNATURE
+        if not is_store:
+            with file.open(encoding="utf-8-sig", newline="") as handle:
+                rows = [row for row in csv.reader(handle) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: groups cannot be read: {error}") from error
+    if not is_store:
+        if not rows or rows[0] != ["clip_id", "group"] or any(len(row) != 2 for row in rows):
+            raise DataError(f"{file}: wanted a clips or split store, or a csv with the header clip_id,group")
+        found = {clip: group for clip, group in rows[1:] if group}
+        if len({clip for clip, _ in rows[1:]}) != len(rows) - 1:
+            raise DataError(f"{file}: lists a clip twice; each clip once")
+        return found
+    kind = store_kind(file)
+    if kind == "clips":
+        clips = read_clips(file)
+        names = clips.subject_ids if by == "subject" else clips.video_ids
+        return {clip: name for clip, name in zip(clips.clip_ids.tolist(), names.tolist()) if name}
+    if kind == "split" and by == "subject":
+        split = read_split(file)
+        return {clip: name for clip, name in zip(split.clip_ids.tolist(), split.subject_ids.tolist()) if name}
+    raise StoreError(file, f"is a store of kind '{kind}', which knows no {by}s", "give the clips store")
+
+
+def groups_of(
+    clip_ids: NDArray[np.str_], truth: Truth | None, groups: Mapping[str, str] | None
+) -> NDArray[np.str_] | None:
+    """Return (N,) groups of clips: those given, else the subjects the truth knows, else None.
+
+    Raises:
+        DataError: groups were given, but not of every clip.
+    """
+    if groups is None:
+        return truth.groups_of(clip_ids) if truth is not None else None
+    absent = [clip for clip in clip_ids.tolist() if not groups.get(clip)]
+    if absent:
+        raise DataError(
+            f"groups: {len(absent)} of {len(clip_ids)} clips have no group, the first is "
+            f"'{absent[0]}'; give the "
+            "clips store they come from"
+        )
+    return np.array([groups[clip] for clip in clip_ids.tolist()])

@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import DataError, StoreError, UsageError
+from mg_data.contract import StoreError, UsageError
 from mg_data.store.atomic import publish_json
+from mg_fusion.errors import ScoresError, SettingError
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 FORMAT = "mg-fusion"
 VERSION = 1
+# What holds a temperature for each model is of version 2, so that readers of version 1 do not overlook them.
+VERSION_OF_SEVERAL = 2
 
 
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> FloatArray:
@@ -37,9 +40,11 @@ def softmax(logits: ArrayLike, temperature: float = 1.0) -> FloatArray:
     scaled = np.asarray(logits, dtype=np.float64)
     # The maximum is subtracted before the division: L / tau may overflow for a small tau, a
     # difference below 0 cannot.
-    scaled = (scaled - scaled.max(axis=-1, keepdims=True)) / temperature
-    exponent = np.exp(scaled)
-    return np.asarray(exponent / exponent.sum(axis=-1, keepdims=True), dtype=np.float64)
+    scaled = np.asarray(scaled - scaled.max(axis=-1, keepdims=True), dtype=np.float64)
+    scaled /= temperature
+    np.exp(scaled, out=scaled)
+    scaled /= scaled.sum(axis=-1, keepdims=True)
+    return scaled
 
 
 def check_scores(logits: ArrayLike, present: ArrayLike | None) -> tuple[FloatArray, BoolArray]:
@@ -53,21 +58,21 @@ def check_scores(logits: ArrayLike, present: ArrayLike | None) -> tuple[FloatArr
         (M, N, K) float64 and (M, N) bool.
 
     Raises:
-        DataError: wrong shapes, or a non-finite score.
+        ScoresError: wrong shapes, or a non-finite score.
     """
     scores = np.asarray(logits, dtype=np.float64)
     if scores.ndim != 3 or 0 in scores.shape[::2]:
-        raise DataError(f"logits: found shape {scores.shape}, wanted (models, clips, classes)")
+        raise ScoresError(f"logits: found shape {scores.shape}, wanted (models, clips, classes)")
     if present is None:
         mask = np.ones(scores.shape[:2], dtype=np.bool_)
     else:
         mask = np.asarray(present).astype(np.bool_)
         if mask.shape != scores.shape[:2]:
-            raise DataError(f"present: found shape {mask.shape}, wanted {scores.shape[:2]} (models, clips)")
+            raise ScoresError(f"present: found shape {mask.shape}, wanted {scores.shape[:2]} (models, clips)")
     bad = ~np.isfinite(scores).all(axis=2) & mask
     if bad.any():
         model, clip = (int(index) for index in np.argwhere(bad)[0])
-        raise DataError(
+        raise ScoresError(
             f"logits: {int(bad.sum())} rows are not finite, the first is model {model}, clip row {clip}; "
             "mark missing answers in present and mend the rest"
         )
@@ -83,13 +88,15 @@ def check_weights(weights: ArrayLike, models: int) -> FloatArray:
         weights: (M,), finite, none negative, at least one positive.
 
     Raises:
-        UsageError: any of that does not hold.
+        SettingError: any of that does not hold.
     """
     values = np.asarray(weights, dtype=np.float64)
     if values.shape != (models,):
-        raise UsageError(f"weights: found shape {values.shape}, wanted ({models},), one for each model")
+        raise SettingError(f"weights: found shape {values.shape}, wanted ({models},), one for each model")
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
-        raise UsageError(f"weights: found {values.tolist()}, wanted finite values >= 0, one of them positive")
+        raise SettingError(
+            f"weights: found {values.tolist()}, wanted finite values >= 0, one of them positive"
+        )
     return np.asarray(values / values.sum(), dtype=np.float64)
 
 
@@ -97,16 +104,32 @@ def check_temperature(temperature: float) -> float:
     """Return tau as a float.
 
     Raises:
-        UsageError: it is not a finite number above 0.
+        SettingError: it is not a finite number above 0.
     """
     value = float(temperature)
     if not np.isfinite(value) or value <= 0:
-        raise UsageError(f"temperature: found {temperature}, wanted a finite number above 0")
+        raise SettingError(f"temperature: found {temperature}, wanted a finite number above 0")
     return value
 
 
+def check_temperatures(temperature: ArrayLike, models: int) -> FloatArray:
+    """Return (M,) temperatures of one for all models or of one for each.
+
+    Raises:
+        SettingError: another number of them, or one that is not a finite number above 0.
+    """
+    values = np.asarray(temperature, dtype=np.float64)
+    if values.ndim == 0:
+        return np.full(models, check_temperature(float(values)))
+    if values.shape != (models,):
+        raise SettingError(
+            f"temperature: found shape {values.shape}, wanted one number, or ({models},): one for each model"
+        )
+    return np.array([check_temperature(value) for value in values.tolist()])
+
+
 def soft_vote(
-    logits: ArrayLike, weights: ArrayLike, temperature: float, present: ArrayLike | None = None
+    logits: ArrayLike, weights: ArrayLike, temperature: ArrayLike, present: ArrayLike | None = None
 ) -> FloatArray:
     """Return the weighted mean of temperature-scaled probabilities (paper Eq. 2-3).
 
@@ -116,30 +139,32 @@ def soft_vote(
     Args:
         logits: (M, N, K) finite where present.
         weights: (M,) >= 0, not all 0; scaled to sum 1.
-        temperature: tau > 0, one for all models.
+        temperature: tau > 0, one for all models, or (M,) one for each.
         present: (M, N) bool, None if every model answers every clip.
 
     Returns:
         (N, K) float64, rows sum to 1.
 
     Raises:
-        UsageError: weights or temperature out of range.
-        DataError: wrong shapes, non-finite scores, or a clip that no model of positive weight answers.
+        SettingError: weights or temperature out of range.
+        ScoresError: wrong shapes, non-finite scores, or a clip that no model of positive weight answers.
 
     >>> soft_vote([[[0.0, 0.0]], [[9.0, 9.0]]], [1, 3], 2.5).tolist()
     [[0.5, 0.5]]
     """
     scores, mask = check_scores(logits, present)
     shares = check_weights(weights, len(scores))
-    tau = check_temperature(temperature)
+    tau = check_temperatures(temperature, len(scores))
     total = np.zeros(scores.shape[1:])
     mass = np.zeros(scores.shape[1])
     for model in np.flatnonzero(shares):
-        total += shares[model] * np.where(mask[model, :, None], softmax(scores[model], tau), 0.0)
+        probs = softmax(scores[model], tau[model])
+        probs *= (shares[model] * mask[model])[:, None]
+        total += probs
         mass += shares[model] * mask[model]
     if (mass == 0).any():
         rows = np.flatnonzero(mass == 0)
-        raise DataError(
+        raise ScoresError(
             f"soft vote: {len(rows)} of {len(mass)} clips have no answer from a model of positive weight "
             f"(first rows {rows[:3].tolist()}); leave these clips out or give another model weight"
         )
@@ -160,6 +185,12 @@ class SoftVote:
         baselines: each model alone, the best of them, and the vote with equal weights, on the same clips.
         fitted_on: number and keys of the clips used, digests of the stores and labels.
         taint: what is known of models that have seen these clips, and an override in words.
+        model_temperatures: branch key -> what the model's logits are divided by besides tau; empty: by tau
+            alone.
+
+    >>> vote = SoftVote(temperature=2.5, weights={"joint": 3, "rgb": 1})
+    >>> vote.predict_proba({"rgb": [[9.0, 9.0]], "joint": [[0.0, 0.0]]}).tolist()
+    [[0.5, 0.5]]
     """
 
     temperature: float
@@ -171,10 +202,17 @@ class SoftVote:
     baselines: Mapping[str, Any] = field(default_factory=dict)
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
     taint: Mapping[str, Any] = field(default_factory=dict)
+    model_temperatures: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
         check_weights(list(self.weights.values()), len(self.weights))
+        if self.model_temperatures and set(self.model_temperatures) != set(self.weights):
+            raise SettingError(
+                f"model temperatures: found {sorted(self.model_temperatures)}, wanted one for each of "
+                f"{sorted(self.weights)}"
+            )
+        check_temperatures([*self.model_temperatures.values()], len(self.model_temperatures))
 
     def predict_proba(
         self, logits: ArrayLike | Mapping[str, ArrayLike], present: ArrayLike | None = None
@@ -186,17 +224,21 @@ class SoftVote:
             present: (M, N) in the same order.
 
         Raises:
-            UsageError: a branch key is missing or unknown.
-            DataError: as :func:`soft_vote`.
+            SettingError: a branch key is missing or unknown.
+            ScoresError: as :func:`soft_vote`.
         """
         if isinstance(logits, Mapping):
             wanted, found = set(self.weights), set(logits)
             if wanted != found:
-                raise UsageError(
+                raise SettingError(
                     f"soft vote: found models {sorted(found)}, wanted {sorted(wanted)}: one array for each"
                 )
             logits = np.stack([np.asarray(logits[key], dtype=np.float64) for key in self.weights])
-        return soft_vote(logits, list(self.weights.values()), self.temperature, present)
+        return soft_vote(logits, list(self.weights.values()), self.temperatures_for([*self.weights]), present)
+
+    def temperatures_for(self, keys: Sequence[str]) -> FloatArray:
+        """Return (M,) what the logits of the models ``keys`` are divided by: tau, times the model's own."""
+        return np.array([self.temperature * self.model_temperatures.get(key, 1.0) for key in keys])
 
     def weights_for(self, keys: Sequence[str], origin: str = "fusion parameters") -> FloatArray:
         """Return (M,) weights in the order of ``keys``.
@@ -206,17 +248,17 @@ class SoftVote:
             origin: what an error names as the place these parameters come from.
 
         Raises:
-            UsageError: a model has no weight here, or a model of positive weight is not at hand.
+            SettingError: a model has no weight here, or a model of positive weight is not at hand.
         """
         unknown = [key for key in keys if key not in self.weights]
         if unknown:
-            raise UsageError(
+            raise SettingError(
                 f"{origin}: no weight for {', '.join(unknown)}; it knows {', '.join(self.weights)}: "
                 "fuse the branches it was fitted on, or fit again"
             )
         absent = [key for key, weight in self.weights.items() if weight > 0 and key not in keys]
         if absent:
-            raise UsageError(
+            raise SettingError(
                 f"{origin}: {', '.join(absent)} has positive weight, but no store of it was given; "
                 "add the store or fit again"
             )
@@ -224,10 +266,12 @@ class SoftVote:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of ``fusion.json``."""
+        own = {"model_temperatures": dict(self.model_temperatures)} if self.model_temperatures else {}
         return {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION_OF_SEVERAL if own else VERSION,
             "temperature": self.temperature,
+            **own,
             "weights": dict(self.weights),
             "class_names": list(self.class_names),
             "metric": self.metric,
@@ -261,10 +305,10 @@ class SoftVote:
             raise StoreError(
                 path, f"is not fusion parameters: wanted format {FORMAT!r}", "give what mg fuse --fit wrote"
             )
-        if value.get("version") != VERSION:
+        if value.get("version") not in (VERSION, VERSION_OF_SEVERAL):
             raise StoreError(
                 path,
-                f"has version {value.get('version')}, this mg-fusion reads {VERSION}",
+                f"has version {value.get('version')}, this mg-fusion reads {VERSION} to {VERSION_OF_SEVERAL}",
                 "upgrade mg-fusion",
             )
         try:
@@ -278,6 +322,9 @@ class SoftVote:
                 baselines=value.get("baselines", {}),
                 fitted_on=value.get("fitted_on", {}),
                 taint=value.get("taint", {}),
+                model_temperatures={
+                    str(key): float(tau) for key, tau in value.get("model_temperatures", {}).items()
+                },
             )
         except UsageError as error:
             raise StoreError(path, str(error)) from error

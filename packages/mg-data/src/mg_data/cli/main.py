@@ -96,6 +96,10 @@ class PluginGroup(click.Group):
             return add_output_flags(make_command(spec, owner, _invoke))
         if not deeper:
             return None
+        if path in below and below[path][0].params:
+            spec, owner = below[path]
+            own = add_output_flags(make_command(spec, owner, _invoke))
+            return CommandWithMore(path, own=own, name=cmd_name)
         group = PluginGroup(
             path,
             name=cmd_name,
@@ -137,6 +141,28 @@ class PluginGroup(click.Group):
                 f"'mg {name}' comes with {package}, which is not installed: pip install {package}"
             )
         return super().resolve_command(ctx, args)
+
+
+class CommandWithMore(PluginGroup):
+    """A command with parameters and commands below it: ``mg submit probs.h5``, ``mg submit check file.zip``.
+
+    The next word decides. A file that is called like a command below is given as ``./check``.
+    """
+
+    def __init__(self, prefix: tuple[str, ...], *, own: click.Command, **settings: Any) -> None:
+        super().__init__(prefix, **settings)
+        self.own = own
+        self.short_help = own.short_help
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Return the context of the command that the next word means."""
+        if args and args[0] in self.list_commands(click.Context(self)):
+            return super().make_context(info_name, args, parent, **extra)
+        more = ", ".join(self.list_commands(click.Context(self)))
+        self.own.epilog = f"Commands below: {more} (mg {' '.join(self.prefix)} {more.split(',')[0]} --help)."
+        return self.own.make_context(info_name, args, parent, **extra)
 
 
 def _group_callback(spec: CommandSpec) -> Any:

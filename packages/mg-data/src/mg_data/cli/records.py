@@ -109,6 +109,7 @@ HOMES = {
     "predict": "mg-adapt",
     "adapt": "mg-adapt",
     "run": "mg-adapt",
+    "calibrate": "mg-fusion",
     "fuse": "mg-fusion",
     "score": "mg-fusion",
     "submit": "mg-fusion",

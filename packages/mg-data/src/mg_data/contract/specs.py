@@ -228,9 +228,10 @@ class AdapterSpec:
 class FuserSpec:
     """Several models' scores -> probabilities.
 
-    ``factory`` is ``callable(logits (M, N, K), present (M, N), **options) -> (N, K)`` float array. A fuser with
-    parameters to find names in ``fit`` a ``callable(logits (M, N, K), labels (N,), present (M, N), **settings)``
-    that returns them as a table of JSON values; the factory takes that table as its option ``fitted``.
+    ``factory`` is ``callable(logits (M, N, K), present (M, N), **options) -> (N, K)`` float array. A fuser
+    with parameters to find names in ``fit`` a ``callable(logits (M, N, K), labels (N,), present (M, N),
+    **settings)`` that returns them as a table of JSON values; the factory takes that table as its option
+    ``fitted``.
     """
 
     name: str

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
 from mg_data.store.index import PathLike, check_class_names, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
-from mg_data.store.reading import StoreFile
+from mg_data.store.reading import StoreFile, guarded, read_taint, read_text
 from mg_data.store.schema import (
     PROB_FLOOR,
     PROB_STORE_TOLERANCE,
@@ -194,7 +196,33 @@ class ScoreStore(StoreFile):
         check_scores(self.path, self.clip_ids, self.values, len(self.class_names), self.present)
 
 
-class LogitsStore(ScoreStore):
+class LogitsHeader(StoreFile):
+    """What a logit store says of itself besides its rows.
+
+    Attributes: ``model``, ``modality``, ``branch``, ``space``, ``tta``, ``seed``, ``checkpoint_digest``.
+    """
+
+    kind = "logits"
+
+    def _load_model(self) -> None:
+        attributes: dict[str, Any] = dict(self.file["logits/values"].attrs)
+        self.space = str(attributes.get("space", "logit"))
+        if self.space not in SPACES:
+            raise StoreError(self.path, f"has unknown space '{self.space}', known: {', '.join(SPACES)}")
+        self.model = str(attributes.get("model", ""))
+        self.modality = str(attributes.get("modality", ""))
+        self.branch = str(attributes.get("branch", ""))
+        self.tta = str(attributes.get("tta", ""))
+        self.seed = int(attributes.get("seed", 0))
+        self.checkpoint_digest = str(attributes.get("checkpoint_digest", ""))
+
+    @property
+    def key(self) -> str:
+        """Name of this model in fusion parameters."""
+        return self.branch or f"{self.model}/{self.modality}"
+
+
+class LogitsStore(LogitsHeader, ScoreStore):
     """A logit store in memory.
 
     Attributes: ``clip_ids``, ``values`` (N, K) float32, ``present`` (N,) bool, ``labels`` or None,
@@ -206,23 +234,9 @@ class LogitsStore(ScoreStore):
 
     def _load(self) -> None:
         super()._load()
-        attributes: dict[str, Any] = dict(self.file["logits/values"].attrs)
-        self.space = str(attributes.get("space", "logit"))
-        if self.space not in SPACES:
-            raise StoreError(self.path, f"has unknown space '{self.space}', known: {', '.join(SPACES)}")
-        self.model = str(attributes.get("model", ""))
-        self.modality = str(attributes.get("modality", ""))
-        self.branch = str(attributes.get("branch", ""))
-        self.tta = str(attributes.get("tta", ""))
-        self.seed = int(attributes.get("seed", 0))
-        self.checkpoint_digest = str(attributes.get("checkpoint_digest", ""))
+        self._load_model()
         if self.space == "prob":
             check_rows_sum_to_one(self.path, self.clip_ids, self.values, self.present, PROB_STORE_TOLERANCE)
-
-    @property
-    def key(self) -> str:
-        """Name of this model in fusion parameters."""
-        return self.branch or f"{self.model}/{self.modality}"
 
     @property
     def clamped(self) -> int:
@@ -231,8 +245,84 @@ class LogitsStore(ScoreStore):
 
     def as_log(self) -> NDArray[np.float64]:
         """Return (N, K) logits: probabilities are read as log(max(p, 1e-12))."""
-        values = self.values.astype(np.float64)
-        return np.log(np.maximum(values, PROB_FLOOR)) if self.space == "prob" else values
+        return _as_log(self.values, self.space)
+
+
+class LogitsBlocks(LogitsHeader):
+    """A logit store read in blocks of rows, for what does not fit in memory.
+
+    Attributes: those of a logit store, without ``clip_ids``, ``values``, ``present`` and ``labels``. Each
+    block is checked as ``read_logits`` checks the whole; that ids are unique is left to whoever joins them.
+    """
+
+    def _load(self) -> None:
+        file = self.file
+        shape = file["logits/values"].shape
+        self.count = int(file["index/clip_id"].shape[0])
+        self.dataset = str(file["index"].attrs.get("dataset", ""))
+        self.class_names = check_class_names(read_text(file, "classes/name").tolist(), self.path)
+        self.vocabulary = str(file["classes/name"].attrs.get("vocabulary", ""))
+        self.provenance = Provenance()
+        if "provenance/json" in file:
+            self.provenance = Provenance.from_json(file["provenance/json"].asstr()[()])
+        self.taint = read_taint(file)
+        if shape != (self.count, len(self.class_names)):
+            raise StoreError(
+                self.path,
+                f"values have shape {shape}, wanted ({self.count}, {len(self.class_names)}): "
+                f"{self.count} clips and {len(self.class_names)} classes",
+            )
+        self.masked = "logits/present" in file
+        if self.masked and file["logits/present"].shape != (self.count,):
+            raise StoreError(
+                self.path, f"present has shape {file['logits/present'].shape}, wanted ({self.count},)"
+            )
+        self._load_model()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def ids(self, begin: int, end: int) -> NDArray[np.bytes_]:
+        """Return the clip ids of rows ``begin`` to ``end`` as UTF-8; StoreError if one is empty."""
+        found: NDArray[np.bytes_] = guarded(
+            self.path, lambda: self.file["index/clip_id"][begin:end].astype(np.bytes_)
+        )
+        if (found == b"").any():
+            raise StoreError(self.path, "holds an empty clip id", "every clip needs an id of its own")
+        return found
+
+    def read(self, begin: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return (n, K) values and (n,) present of rows ``begin`` to ``end``."""
+        values = self.read_rows("logits/values", begin, end).astype(np.float32, copy=False)
+        present = (
+            self.read_rows("logits/present", begin, end).astype(bool)
+            if self.masked
+            else np.ones(len(values), bool)
+        )
+        sound = bool(np.isfinite(values.sum(dtype=np.float64)))
+        if sound and self.space == "prob":
+            sums = values[present].astype(np.float64).sum(axis=1)
+            sound = bool((np.abs(sums - 1) <= PROB_STORE_TOLERANCE).all() and (values[present] >= 0).all())
+        if not sound:  # found out what is wrong, in words
+            ids = np.char.decode(self.ids(begin, end), "utf-8")
+            check_scores(self.path, ids, values, len(self.class_names), present)
+            if self.space == "prob":
+                check_rows_sum_to_one(self.path, ids, values, present, PROB_STORE_TOLERANCE)
+        return values, present
+
+    def as_log(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return logits of some rows: probabilities are read as log(max(p, 1e-12))."""
+        return _as_log(values, self.space)
+
+
+def _as_log(values: NDArray[np.float32], space: str) -> NDArray[np.float64]:
+    scores = values.astype(np.float64)
+    return np.log(np.maximum(scores, PROB_FLOOR)) if space == "prob" else scores
+
+
+def open_logits(path: PathLike) -> LogitsBlocks:
+    """Open a logit store to be read in blocks; close it when done."""
+    return LogitsBlocks(path)
 
 
 def read_logits(path: PathLike) -> LogitsStore:
@@ -270,6 +360,89 @@ def write_probs(
         store.taint(taint or Taint.unknown())
         store.provenance(provenance)
     return store.digest
+
+
+class ProbsStream:
+    """A probs store under construction, filled block by block in ascending order of clip id."""
+
+    def __init__(self, path: PathLike, store: StoreWriter, count: int, classes: int) -> None:
+        self.digest = ""
+        self._path, self._store = path, store
+        self._count, self._classes = count, classes
+        self._done = 0
+        self._last = b""
+        file = store.file
+        per_row = 4 * classes
+        self._ids = file.create_dataset("index/clip_id", shape=(count,), dtype=h5py.string_dtype("utf-8"))
+        # Chunks as StoreWriter.array lays them out.
+        self._values = file.create_dataset(
+            "probs/values",
+            shape=(count, classes),
+            dtype=np.float32,
+            chunks=(max(1, min(count, (1 << 20) // per_row)), classes),
+            fletcher32=True,
+        )
+
+    def add(self, clip_ids: NDArray[np.bytes_], values: ArrayLike) -> None:
+        """Append rows: (n,) UTF-8 ids, greater than all before, and (n, K) probabilities.
+
+        Raises:
+            StoreError: ids not ascending, too many rows, or rows that are no probabilities.
+        """
+        probs = np.asarray(values, np.float32)
+        end = self._done + len(clip_ids)
+        if len(clip_ids) == 0:
+            return
+        if end > self._count:
+            raise StoreError(self._path, f"was announced with {self._count} clips and is given more")
+        if not (clip_ids[0] > self._last and (clip_ids[1:] > clip_ids[:-1]).all()):
+            raise StoreError(self._path, "is given clip ids that do not ascend", "sort them, each once")
+        sums = probs.astype(np.float64).sum(axis=1) if probs.ndim == 2 else np.empty(0)
+        wrong = probs.shape != (len(clip_ids), self._classes)
+        if wrong or not (np.abs(sums - 1) <= PROBS_TOLERANCE).all() or not (probs >= 0).all():
+            ids = np.char.decode(clip_ids, "utf-8")
+            everyone = np.ones(len(ids), bool)
+            check_scores(self._path, ids, probs, self._classes, everyone)
+            check_rows_sum_to_one(self._path, ids, probs, everyone, PROBS_TOLERANCE)
+        self._ids[self._done : end] = clip_ids.astype(object)
+        self._values[self._done : end] = probs
+        self._last = clip_ids[-1]
+        self._done = end
+        self._store.check()
+
+    def finish(self) -> None:
+        """Raise StoreError unless all clips that were announced were given."""
+        if self._done != self._count:
+            raise StoreError(self._path, f"was announced with {self._count} clips and was given {self._done}")
+
+
+@contextlib.contextmanager
+def stream_probs(
+    path: PathLike,
+    *,
+    count: int,
+    class_names: Sequence[str],
+    taint: Taint | None = None,
+    dataset: str = "",
+    vocabulary: str = "",
+    provenance: Provenance | None = None,
+) -> Iterator[ProbsStream]:
+    """Write a probs store of ``count`` clips block by block; it has the digest that ``write_probs`` gives.
+
+    The file appears under its name on a clean exit; ``digest`` is known then.
+    """
+    names = check_class_names(class_names, path)
+    if count < 1:
+        raise StoreError(path, "would hold no clip")
+    with create_store(path, "probs") as store:
+        stream = ProbsStream(path, store, count, len(names))
+        store.file["index"].attrs["dataset"] = dataset
+        yield stream
+        stream.finish()
+        store.classes(names, vocabulary)
+        store.taint(taint or Taint.unknown())
+        store.provenance(provenance)
+    stream.digest = store.digest
 
 
 class ProbsStore(ScoreStore):

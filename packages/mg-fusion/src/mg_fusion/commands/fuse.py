@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mg_data.contract import Console, DataError, StageResult, UsageError
+from mg_data.contract import Console, StageResult, UsageError
 from mg_data.store import clip_keys
+from mg_fusion.commands.fuse_fitted import fuse_fitted, wants_fitted
+from mg_fusion.commands.veto import diagnose_stores, veto_text
 from mg_fusion.objective import METRICS
-from mg_fusion.search import fit_soft_vote
-from mg_fusion.stores import FusedScores, JoinedScores, Missing, fuse_stores, join_stores
+from mg_fusion.search import Method, Temperature, fit_soft_vote
+from mg_fusion.stores import FusedScores, Missing, fuse_stores, join_stores
+from mg_fusion.streaming import StreamedFusion, can_stream, fuse_to_store, is_large
 from mg_fusion.table import percent, render_cells
 from mg_fusion.tainted import check_fit_taint
-from mg_fusion.truth import Truth, read_truth
+from mg_fusion.truth import fit_labels, groups_of, read_groups, read_truth
 from mg_fusion.vote import SoftVote
 
 
@@ -64,6 +67,7 @@ def _check_use(
     temperature: float | None,
     weights: object,
     fuser: str,
+    diagnose: Path | None,
 ) -> None:
     """Refuse options that contradict each other."""
     if not stores and not fit:
@@ -76,7 +80,7 @@ def _check_use(
         raise UsageError("fuse: -o was given but no store to fuse; name them before -o")
     if fit and params is not None:
         raise UsageError("fuse: --fit searches parameters and --params reuses them; give one of the two")
-    if not fit and (labels is not None or params_out is not None):
+    if not fit and ((labels is not None and diagnose is None) or params_out is not None):
         raise UsageError("fuse: --labels and --params-out belong to --fit; give the stores to fit on")
     if fit and weights:
         raise UsageError("fuse: --fit searches the weights; leave --weights out")
@@ -94,30 +98,6 @@ def _check_use(
         )
 
 
-def _fit_labels(joined: JoinedScores, truth: Truth | None) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return (N,) labels of all clips to fit on, from the truth or the stores themselves.
-
-    Raises:
-        DataError: a clip without a label.
-    """
-    if truth is not None:
-        truth.check_classes(joined.class_names, joined.paths[0])
-        found, origin = truth.of(joined.clip_ids), str(truth.path)
-    elif joined.labels is not None:
-        found, origin = joined.labels, "the stores to fit on"
-    else:
-        raise DataError(
-            "fit: the stores to fit on carry no labels; give --labels labels.csv or a split store"
-        )
-    unknown = joined.clip_ids[found < 0]
-    if len(unknown):
-        raise DataError(
-            f"{origin}: no label for {len(unknown)} of {len(found)} clips to fit on, "
-            f"the first is '{unknown[0]}'; fit on labelled clips only"
-        )
-    return found
-
-
 def fit_parameters(
     paths: Sequence[Path],
     *,
@@ -128,29 +108,40 @@ def fit_parameters(
     missing: Missing,
     allow_tainted: bool,
     console: Console,
+    calibrate: Temperature = "grid",
+    method: Method = "auto",
+    folds: int = 0,
+    groups: Mapping[str, str] | None = None,
+    group_by: str = "subject",
 ) -> SoftVote:
     """Search temperature and weights on labelled stores, after the taint rule.
+
+    Args: as :func:`fuse`; groups: clip id -> group, by default the subjects that the labels' file knows.
 
     Raises:
         TaintError: a model was trained on clips to fit on and ``allow_tainted`` is False.
         DataError: clips without label. StoreError: stores that cannot be joined.
     """
+    if temperature is not None and calibrate != "grid":
+        raise UsageError("fuse: --temperature keeps one tau, --calibrate fits it; give one of the two")
     joined = join_stores(paths, missing=missing)
     truth = read_truth(labels) if labels is not None else None
-    target = _fit_labels(joined, truth)
+    target = fit_labels(joined.clip_ids, joined.labels, truth, joined.class_names, joined.paths[0])
     keys = clip_keys(joined.dataset, joined.clip_ids)
     taint = check_fit_taint(joined.keys, joined.taints, keys, allow=allow_tainted, console=console)
     if metric not in METRICS:
         raise UsageError(f"metric: found '{metric}', wanted one of {', '.join(METRICS)}")
     console.say(f"fit: searching on {len(target)} clips, {len(joined.keys)} models")
-    groups = truth.groups_of(joined.clip_ids) if truth is not None else None
+    group = groups_of(joined.clip_ids, truth, groups)
     fitted = fit_soft_vote(
         joined.logits,
         target,
-        temperature="grid" if temperature is None else temperature,
+        temperature=calibrate if temperature is None else temperature,
         weight_step=weight_step,
         metric=metric,
-        groups=groups,
+        method=method,
+        folds=folds,
+        groups=group,
         present=joined.present,
         models=joined.keys,
         class_names=joined.class_names,
@@ -167,7 +158,7 @@ def fit_parameters(
         class_names=fitted.class_names,
         metric=fitted.metric,
         value=fitted.value,
-        search={**fitted.search, "grouped_by": "subject" if groups is not None else "clip"},
+        search={**fitted.search, "grouped_by": group_by if group is not None else "clip"},
         baselines=fitted.baselines,
         fitted_on={
             "clips": len(target),
@@ -177,6 +168,7 @@ def fit_parameters(
             "clip_keys": [f"{int(key):016x}" for key in np.sort(keys)],
         },
         taint=taint,
+        model_temperatures=fitted.model_temperatures,
     )
 
 
@@ -194,15 +186,54 @@ def fuse(
     metric: str = "accuracy",
     weight_step: float = 0.05,
     fuser: str = "soft-vote",
+    fuser_options: Mapping[str, Any] | None = None,
+    diagnose: Path | None = None,
+    groups: Path | None = None,
+    group_by: str = "subject",
     missing: Missing = "error",
     allow_tainted: bool = False,
+    calibrate: Temperature = "grid",
+    method: Method = "auto",
+    folds: int = 0,
 ) -> StageResult:
     """Run ``mg fuse``; see its ``--help``. Equal weights at tau 1 unless told otherwise.
 
     Returns:
         data: ``out``, ``digest``, ``clips``, ``fuser``, ``temperature``, ``weights`` by branch, ``params``
-        (path or None), ``metric`` and ``value`` of a fit.
+        (path or None), ``metric`` and ``value`` of a fit, ``vetoes`` of ``--diagnose``. A fitted fuser has
+        other data, see :func:`mg_fusion.commands.fuse_fitted.fuse_fitted`.
     """
+    if groups is not None and not fit:
+        raise UsageError("fuse: --groups belongs to --fit; give the stores to fit on")
+    grouped = read_groups(groups, group_by) if groups is not None else None
+    if wants_fitted(fuser, params):
+        return fuse_fitted(
+            console=console,
+            stores=stores,
+            out=out,
+            fit=fit,
+            labels=labels,
+            params=params,
+            params_out=params_out,
+            fuser=fuser,
+            options={"folds": folds or 5, **(fuser_options or {})} if fit else fuser_options,
+            groups=grouped,
+            group_by=group_by,
+            missing=missing,
+            allow_tainted=allow_tainted,
+            unused={
+                "temperature": temperature,
+                "weights": weights,
+                "diagnose": diagnose,
+                "calibrate": calibrate != "grid",
+                "method": method != "auto",
+                "metric": metric != "accuracy",
+            },
+        )
+    if fuser_options:
+        raise UsageError(f"fuse: --fuser-options are for fusers that are fitted, '{fuser}' is not")
+    if diagnose is not None and fuser != "soft-vote":
+        raise UsageError(f"fuse: --diagnose explains the soft vote, not '{fuser}'")
     _check_use(
         stores=stores,
         out=out,
@@ -213,6 +244,7 @@ def fuse(
         temperature=temperature,
         weights=weights,
         fuser=fuser,
+        diagnose=diagnose,
     )
     vote: SoftVote | None = None
     params_path = params
@@ -226,6 +258,11 @@ def fuse(
             missing=missing,
             allow_tainted=allow_tainted,
             console=console,
+            calibrate=calibrate,
+            method=method,
+            folds=folds,
+            groups=grouped,
+            group_by=group_by,
         )
         params_path = params_out if params_out is not None else Path(out or "").with_name("fusion.json")
     elif params is not None:
@@ -234,42 +271,65 @@ def fuse(
         vote = SoftVote.load(params)
         if vote.taint.get("override"):
             console.warn(f"{params}: {vote.taint['override']}")
-    fused: FusedScores | None = None
-    if stores:
-        fused = fuse_stores(
-            stores,
-            temperature=1.0 if temperature is None else temperature,
-            weights=parse_weights(weights) if vote is None else None,
-            params=vote,
-            fuser=fuser,
-            missing=missing,
-        )
-        _tell_missing(fused, console)
-    # Nothing is written before everything has worked: no fusion.json beside a fusion that failed.
-    if fit and vote is not None and params_path is not None:
-        vote.save(params_path)
+    fused: FusedScores | StreamedFusion | None = None
     digest = ""
-    if fused is not None and out is not None:
+    if stores and out is not None:
         config: dict[str, Any] = {"missing": missing}
         if vote is not None:
             config |= {"fitted_on": dict(vote.fitted_on) | {"clip_keys": None}, "taint": dict(vote.taint)}
             config["fitted_on"].pop("clip_keys")
-        digest = fused.write(out, command="mg fuse", config=config)
-    return _result(vote, fused, out, digest, params_path, fuser)
+        tau = 1.0 if temperature is None else temperature
+        shares = parse_weights(weights) if vote is None else None
+        if can_stream(fuser) and is_large(stores):
+            fused = fuse_to_store(
+                stores,
+                out,
+                temperature=tau,
+                weights=shares,
+                params=vote,
+                fuser=fuser,
+                missing=missing,
+                command="mg fuse",
+                config=config,
+            )
+            digest = fused.digest
+        else:
+            fused = fuse_stores(
+                stores, temperature=tau, weights=shares, params=vote, fuser=fuser, missing=missing
+            )
+            digest = fused.write(out, command="mg fuse", config=config)
+        _tell_missing(fused, console)
+    # Last, so that there is no fusion.json beside a fusion that failed.
+    if fit and vote is not None and params_path is not None:
+        vote.save(params_path)
+    result = _result(vote, fused, out, digest, params_path, fuser)
+    if diagnose is None:
+        return result
+    vetoes = diagnose_stores(
+        fit or stores,
+        result.data["weights"],
+        result.data["temperature"],
+        diagnose,
+        model_temperatures=vote.model_temperatures if vote is not None else {},
+        labels=labels,
+        missing=missing,
+        console=console,
+    )
+    return StageResult(data={**result.data, "vetoes": vetoes}, text=f"{result.text}\n{veto_text(vetoes)}")
 
 
-def _tell_missing(fused: FusedScores, console: Console) -> None:
+def _tell_missing(fused: FusedScores | StreamedFusion, console: Console) -> None:
     for key, count in fused.answered.items():
-        if count < len(fused.clip_ids):
+        if count < fused.clips:
             console.warn(
-                f"fuse: '{key}' answers {count} of {len(fused.clip_ids)} clips; "
+                f"fuse: '{key}' answers {count} of {fused.clips} clips; "
                 "for the others the weights of the rest are scaled up"
             )
 
 
 def _result(
     vote: SoftVote | None,
-    fused: FusedScores | None,
+    fused: FusedScores | StreamedFusion | None,
     out: Path | None,
     digest: str,
     params_path: Path | None,
@@ -286,7 +346,12 @@ def _result(
         [key, f"{weight:.3f}", *([percent(models.get(key))] if models else [])]
         for key, weight in shares.items()
     ]
-    lines = [f"{fuser}, tau {tau:g}", render_cells(header, rows)]
+    own = vote.model_temperatures if vote is not None else {}
+    own_text = "".join(f", {key} {value:.3g}" for key, value in own.items())
+    lines = [
+        f"{fuser}, tau {tau:g}" + (f" times the models' own: {own_text[2:]}" if own else ""),
+        render_cells(header, rows),
+    ]
     zero = [key for key, weight in shares.items() if weight == 0]
     if zero:
         lines.append(f"vote weight 0: {', '.join(zero)}")
@@ -295,11 +360,11 @@ def _result(
     if params_path is not None:
         lines.append(f"parameters: {params_path}")
     if fused is not None:
-        lines.append(f"{len(fused.clip_ids)} clips -> {out}")
+        lines.append(f"{fused.clips} clips -> {out}")
     data: dict[str, Any] = {
         "out": str(out) if out is not None else None,
         "digest": digest or None,
-        "clips": len(fused.clip_ids) if fused is not None else None,
+        "clips": fused.clips if fused is not None else None,
         "fuser": fuser,
         "temperature": tau,
         "weights": dict(shares),
@@ -325,7 +390,22 @@ def _search_text(vote: SoftVote) -> str:
         f"equal weights {show(baselines['equal_weight']['value'])}, "
         f"best single {single['model']} {show(single['value'])}; "
         f"{search['tied']} of {search['settings']} settings are as good, "
-        f"tau {low:g} to {high:g} around this one"
+        f"tau {low:g} to {high:g} around this one" + _folds_text(search.get("cross_fitted"), show)
+    )
+
+
+def _folds_text(crossed: Mapping[str, Any] | None, show: Callable[[float], str]) -> str:
+    if crossed is None:
+        return ""
+
+    def gain(row: Mapping[str, float]) -> str:
+        return f"{show(row['value'])} [{show(row['low'])}, {show(row['high'])}]"
+
+    return (
+        f"\non clips left out of the search ({crossed['folds']} folds): {show(crossed['value'])} "
+        f"[{show(crossed['low'])}, {show(crossed['high'])}], "
+        f"{gain(crossed['gain_over_equal_weight'])} better than equal weights, "
+        f"{gain(crossed['gain_over_best_single'])} better than the best single model"
     )
 
 

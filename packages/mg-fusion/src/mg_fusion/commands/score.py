@@ -11,9 +11,16 @@ import numpy as np
 from mg_data.contract import Console, StageResult, UsageError
 from mg_data.store import PseudoStore
 from mg_data.store.atomic import publish_json
-from mg_fusion.scoring import ScoredStore, default_name, open_scored, score_pseudo, score_store
+from mg_fusion.scoring import (
+    ScoredStore,
+    default_name,
+    open_scored,
+    score_pseudo,
+    score_store,
+    training_counts,
+)
 from mg_fusion.table import percent, render_cells, results_table
-from mg_fusion.truth import read_truth
+from mg_fusion.truth import read_groups, read_truth
 
 FORMAT = "mg-metrics"
 VERSION = 1
@@ -48,6 +55,11 @@ def score(
     out: Path | None = None,
     target_size: int | None = None,
     notes: Mapping[str, str] | None = None,
+    against: Path | None = None,
+    intervals: bool = False,
+    groups: Path | None = None,
+    group_by: str = "subject",
+    counts: Path | None = None,
 ) -> StageResult:
     """Run ``mg score``; see its ``--help``.
 
@@ -63,6 +75,10 @@ def score(
     unknown = [name for name in remarks if name not in rows]
     if unknown:
         raise UsageError(f"score: notes on {', '.join(unknown)}, but the rows are {', '.join(rows)}")
+    other = open_scored(against) if against is not None else None
+    if isinstance(other, PseudoStore):
+        raise UsageError(f"score: {against} holds pseudo-labels; compare with logits or probs")
+    grouped = read_groups(groups, group_by) if groups is not None else None
     scores: dict[str, dict[str, Any]] = {}
     for name, path, store in zip(rows, stores, opened, strict=True):
         if isinstance(store, PseudoStore):
@@ -71,7 +87,20 @@ def score(
             if measured["yield"] is None:
                 console.warn(f"score: {name}: no number of target clips, so no yield; give --target-size")
         else:
-            measured = score_store(store, truth)
+            measured = score_store(
+                store,
+                truth,
+                groups=grouped,
+                intervals=intervals,
+                class_counts=training_counts(counts, len(store.class_names)) if counts is not None else None,
+                against=other,
+            )
+            if measured.get("against", {}).get("left_out"):
+                console.warn(
+                    f"score: {name}: {measured['against']['left_out']} clips are not in both it and "
+                    f"{against}, "
+                    "and are left out of the comparison"
+                )
             if measured["unanswered"]:
                 console.warn(
                     f"score: {name}: {measured['unanswered']} labelled clips have no answer and are left out"
@@ -117,4 +146,49 @@ def score_text(scores: Mapping[str, Mapping[str, Any]]) -> str:
                 ],
             )
         )
+    parts += _comparison_text(measured)
     return "\n\n".join(parts)
+
+
+def _comparison_text(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the tables of intervals, of groups of classes and of comparisons, as far as there are any."""
+    parts = []
+    with_intervals = {name: row["intervals"] for name, row in scores.items() if "intervals" in row}
+    if with_intervals:
+        header = ["95 % by bootstrap", "accuracy", "macro-F1", "class accuracy", "groups"]
+        parts.append(
+            render_cells(
+                header,
+                [
+                    [
+                        name,
+                        *(
+                            f"{percent(row[field]['low'])} to {percent(row[field]['high'])}"
+                            for field in ("accuracy", "macro_f1", "mean_class_accuracy")
+                        ),
+                        str(row["groups"]),
+                    ]
+                    for name, row in with_intervals.items()
+                ],
+            )
+        )
+    compared = {name: row["against"] for name, row in scores.items() if "against" in row}
+    if compared:
+        header = ["against", "gain", "95 % by bootstrap", "only this right", "only that right", "McNemar p"]
+        parts.append(
+            render_cells(
+                header,
+                [
+                    [
+                        name,
+                        percent(row["accuracy"]["gain"]),
+                        f"{percent(row['accuracy']['low'])} to {percent(row['accuracy']['high'])}",
+                        str(row["only_this"]),
+                        str(row["only_other"]),
+                        f"{row['p_value']:.3g}",
+                    ]
+                    for name, row in compared.items()
+                ],
+            )
+        )
+    return parts

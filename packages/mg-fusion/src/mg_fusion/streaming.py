@@ -1,0 +1,354 @@
+"""Stores larger than memory, joined by clip id and fused in blocks.
+
+What has to be in memory are the ids themselves (once, or twice while stores are compared), four bytes a row
+for each store whose rows are in another order, and a few blocks. Rows in another order are first dealt out
+into a temporary file beside the result, block by block of the order of ids, so that every file is read and
+written from its beginning to its end.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mg_data.contract import StoreError
+from mg_data.store import Provenance, Taint
+from mg_data.store.scores import LogitsBlocks, open_logits, stream_probs
+from mg_fusion.errors import ScoresError, SettingError
+from mg_fusion.stores import (
+    Missing,
+    check_classes,
+    check_ids,
+    check_keys,
+    chosen_weights,
+    fit_keys,
+    fuser_of,
+    shared,
+    some,
+)
+from mg_fusion.vote import BoolArray, FloatArray, SoftVote
+
+Ids = NDArray[np.bytes_]
+
+# Elements (models x rows x classes) of a block; large enough to read well, small enough for the cache.
+_BLOCK_ELEMENTS = 2_000_000
+# Fewest rows a block has: temporary files are dealt out to count / rows places.
+_FEWEST_ROWS = 256
+_ROWS_READ = 65_536
+# Rows voted on at a time: the temporary arrays of so few stay in the processor's cache.
+_ROWS_FUSED = 2_048
+# More elements than this in all stores (128 MB of float64) are fused in blocks by the command.
+_LARGE = 16_000_000
+_FUSERS = ("soft-vote", "log-mean", "majority", "rank")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StreamedFusion:
+    """Result of :func:`fuse_to_store`, which holds no rows.
+
+    Args:
+        path, digest: the probs store written. clips: N. class_names: K names.
+        weights: key -> weight, as used. temperature: tau, as used. fuser: name.
+        taint: what the models, and whoever fitted the parameters, have seen.
+        inputs: key -> digest. answered: key -> number of clips it answers.
+        spooled: keys of the stores whose rows were brought into the order of ids on disk.
+    """
+
+    path: Path
+    digest: str
+    clips: int
+    class_names: tuple[str, ...]
+    weights: Mapping[str, float]
+    temperature: float
+    fuser: str
+    taint: Taint
+    inputs: Mapping[str, str]
+    answered: Mapping[str, int]
+    spooled: tuple[str, ...]
+
+
+def can_stream(fuser: str) -> bool:
+    """Whether a fuser looks at one clip at a time, so that blocks give what the whole gives."""
+    return fuser in _FUSERS
+
+
+def is_large(paths: Sequence[str | Path]) -> bool:
+    """Whether these logit stores are better fused in blocks than in memory."""
+    elements = 0
+    for path in paths:
+        store = open_logits(path)
+        elements += store.count * len(store.class_names)
+        store.close()
+    return elements > _LARGE
+
+
+def _blocks(count: int, rows: int) -> Iterator[tuple[int, int]]:
+    for begin in range(0, count, rows):
+        yield begin, min(begin + rows, count)
+
+
+def _read_ids(store: LogitsBlocks) -> Ids:
+    """Return all ids of a store, in its order."""
+    ids = np.empty(0, dtype=np.bytes_)
+    for begin, end in _blocks(store.count, _ROWS_READ):
+        block = store.ids(begin, end)
+        if begin == 0 or block.dtype.itemsize > ids.dtype.itemsize:
+            wider = np.empty(store.count, dtype=block.dtype)
+            wider[:begin] = ids[:begin]
+            ids = wider
+        ids[begin:end] = block
+    return ids
+
+
+def _follows(store: LogitsBlocks, reference: Ids) -> bool:
+    """Whether a store has just the ids of the reference, in its order; needs memory for a block only."""
+    return store.count == len(reference) and all(
+        np.array_equal(store.ids(begin, end), reference[begin:end])
+        for begin, end in _blocks(store.count, _ROWS_READ)
+    )
+
+
+def _sorted_ids(store: LogitsBlocks) -> tuple[Ids, bool]:
+    """Return a store's ids sorted, and whether they were.
+
+    Raises:
+        StoreError: an id twice.
+    """
+    ids = _read_ids(store)
+    ascending = bool((ids[1:] > ids[:-1]).all())
+    if not ascending:
+        ids.sort()
+        twice = ids[1:] == ids[:-1]
+        if twice.any():
+            names = np.unique(ids[1:][twice])
+            raise StoreError(
+                store.path,
+                f"holds {len(names)} duplicate clip id(s), the first is '{names[0].decode('utf-8')}'",
+                "clip ids must be unique",
+            )
+    return ids, ascending
+
+
+def _all_ids(stores: Sequence[LogitsBlocks]) -> tuple[Ids, list[bool]]:
+    """Return the sorted ids of all stores, and for each store whether its rows are just these, in order."""
+    reference, ascending = _sorted_ids(stores[0])
+    follows = [ascending]
+    for store in stores[1:]:
+        same = _follows(store, reference)
+        follows.append(same)
+        if same:
+            continue
+        ids, ascending = _sorted_ids(store)
+        if np.array_equal(ids, reference):
+            continue
+        union = np.union1d(reference, ids)
+        if len(union) > len(reference):
+            follows = [False] * len(follows)
+        follows[-1] = ascending and len(ids) == len(union)
+        reference = union
+    return reference, follows
+
+
+class _Rows(Protocol):
+    """Rows of one store in the order of all ids."""
+
+    def read(self, begin: int, end: int) -> tuple[NDArray[np.float32], BoolArray]:
+        """Return (n, K) values and (n,) present."""
+
+
+class _Spooled:
+    """Rows brought into the order of all ids: dealt out to blocks of that order in a temporary file."""
+
+    def __init__(self, store: LogitsBlocks, ids: Ids, rows: int, folder: Path) -> None:
+        self._rows, self._count, self._classes = rows, len(ids), len(store.class_names)
+        self._type = np.dtype(
+            [("place", "<i4"), ("present", "?"), ("values", "<f4", (self._classes,))], align=True
+        )
+        places = np.empty(store.count, dtype=np.int32)
+        for begin, end in _blocks(store.count, _ROWS_READ):
+            places[begin:end] = np.searchsorted(ids, store.ids(begin, end))
+        self._sizes = np.bincount(places // rows, minlength=-(-len(ids) // rows))
+        self._begins = np.concatenate([[0], np.cumsum(self._sizes)])
+        self._file = folder / f"{len(list(folder.iterdir()))}.rows"
+        filled = self._begins[:-1].copy()
+        with self._file.open("wb") as file:
+            for begin, end in _blocks(store.count, max(rows, _ROWS_READ // 4)):
+                records = np.empty(end - begin, dtype=self._type)
+                records["place"] = places[begin:end]
+                records["values"], records["present"] = store.read(begin, end)
+                number = records["place"] // rows
+                records = records[np.argsort(number, kind="stable")]
+                blocks, starts = np.unique(np.sort(number), return_index=True)
+                for block, part in zip(blocks, np.split(records, starts[1:]), strict=True):
+                    file.seek(int(filled[block]) * self._type.itemsize)
+                    file.write(part.tobytes())
+                    filled[block] += len(part)
+
+    def read(self, begin: int, end: int) -> tuple[NDArray[np.float32], BoolArray]:
+        """Return the rows of one block; those that the store lacks are not present."""
+        block = begin // self._rows
+        values = np.zeros((end - begin, self._classes), dtype=np.float32)
+        present = np.zeros(end - begin, dtype=np.bool_)
+        size = int(self._sizes[block])
+        if size:
+            offset = int(self._begins[block]) * self._type.itemsize
+            records = np.fromfile(self._file, dtype=self._type, count=size, offset=offset)
+            place = records["place"] - begin
+            values[place], present[place] = records["values"], records["present"]
+        return values, present
+
+
+def fuse_to_store(
+    paths: Sequence[str | Path],
+    out: str | Path,
+    *,
+    temperature: float = 1.0,
+    weights: Mapping[str, float] | Sequence[float] | None = None,
+    params: SoftVote | None = None,
+    fuser: str = "soft-vote",
+    missing: Missing = "error",
+    command: str = "",
+    config: Mapping[str, Any] | None = None,
+) -> StreamedFusion:
+    """Fuse logit stores of any size into a probs store, block by block, joined by clip id.
+
+    The store has the content and digest that :func:`~mg_fusion.stores.fuse_stores` and its ``write`` give.
+
+    Args:
+        paths, temperature, weights, params, missing: as for :func:`~mg_fusion.stores.fuse_stores`.
+        out: probs store to write; rows of another order are spooled to a temporary folder beside it.
+        fuser: one that looks at each clip alone: soft-vote, log-mean, majority, rank.
+        command, config: for the provenance.
+
+    Raises:
+        StoreError: files that cannot be joined, or a result that cannot be written. SettingError: parameters
+        that do not fit the stores. ScoresError: a clip that no model answers.
+    """
+    if not can_stream(fuser):
+        raise SettingError(f"fuser: '{fuser}' is not known to fuse clip by clip; known: {', '.join(_FUSERS)}")
+    if not paths:
+        raise SettingError("fuse: no logit store was given")
+    if missing not in ("error", "allow"):
+        raise SettingError(f"missing: found {missing!r}, wanted 'error' or 'allow'")
+    with ExitStack() as stack:
+        stores: list[LogitsBlocks] = []
+        for path in paths:
+            store = open_logits(path)
+            stack.callback(store.close)
+            stores.append(store)
+        stores.sort(key=lambda store: store.key)
+        check_keys(stores)
+        check_classes(stores)
+        dataset, vocabulary = shared(stores, "dataset"), shared(stores, "vocabulary")
+        keys = [store.key for store in stores]
+        class_names = stores[0].class_names
+        shares, tau, own = chosen_weights(
+            keys, [store.path for store in stores], class_names, paths, temperature, weights, params
+        )
+        taint = Taint.union_all(store.taint for store in stores)
+        if params is not None:
+            taint = taint.union(Taint.of((), fit_keys(params)))
+        ids, follows = _all_ids(stores)
+        rows = max(_FEWEST_ROWS, _BLOCK_ELEMENTS // (len(stores) * len(class_names)))
+        if missing == "error" and any(store.count < len(ids) for store in stores):
+            check_ids(stores, ids, np.stack([_held(store, ids) for store in stores]))
+        folder: Path | None = None
+        sources: list[_Rows] = []
+        for store, same in zip(stores, follows, strict=True):
+            if same:
+                sources.append(store)
+                continue
+            if folder is None:
+                folder = Path(stack.enter_context(_temporary(Path(out))))
+            sources.append(_spool(store, ids, rows, folder, out))
+        used = dict(zip(keys, shares.tolist(), strict=True))
+        settings = {"fuser": fuser, "temperature": tau, "weights": used}
+        inputs = {store.key: store.digest for store in stores}
+        fuse = fuser_of(fuser)
+        answered = np.zeros(len(stores), dtype=np.int64)
+        voting = (shares > 0)[:, None]
+        silent, first_silent = 0, np.empty(0, dtype=ids.dtype)
+        logits = np.empty((len(stores), rows, len(class_names)))
+        present = np.empty((len(stores), rows), dtype=np.bool_)
+        probs = np.empty((rows, len(class_names)))
+        with stream_probs(
+            out,
+            count=len(ids),
+            class_names=class_names,
+            taint=taint,
+            dataset=dataset,
+            vocabulary=vocabulary,
+            provenance=Provenance(command=command, config={**settings, **(config or {})}, inputs=inputs),
+        ) as stream:
+            for begin, end in _blocks(len(ids), rows):
+                block, mask = logits[:, : end - begin], present[:, : end - begin]
+                for index, (store, source) in enumerate(zip(stores, sources, strict=True)):
+                    values, mask[index] = source.read(begin, end)
+                    block[index] = store.as_log(values)
+                    if not mask[index].all():
+                        block[index][~mask[index]] = 0.0
+                answered += mask.sum(axis=1)
+                unanswered = ~(mask & voting).any(axis=0)
+                if unanswered.any():
+                    silent += int(unanswered.sum())
+                    if len(first_silent) <= 3:
+                        first_silent = np.append(first_silent, ids[begin:end][unanswered])
+                if silent:
+                    continue
+                for first, last in _blocks(end - begin, _ROWS_FUSED):
+                    probs[first:last] = fuse(
+                        _divided(block[:, first:last], own), mask[:, first:last], shares, tau
+                    )
+                stream.add(ids[begin:end], probs[: end - begin])
+            if silent:
+                raise ScoresError(
+                    f"fuse: {silent} of {len(ids)} clips have no answer from a model of positive weight: "
+                    f"{some(first_silent)}; add a store that answers them or give another model weight"
+                )
+    return StreamedFusion(
+        path=Path(out),
+        digest=stream.digest,
+        clips=len(ids),
+        class_names=class_names,
+        weights=used,
+        temperature=tau,
+        fuser=fuser,
+        taint=taint,
+        inputs=inputs,
+        answered=dict(zip(keys, answered.tolist(), strict=True)),
+        spooled=tuple(key for key, same in zip(keys, follows, strict=True) if not same),
+    )
+
+
+def _divided(logits: FloatArray, own: FloatArray) -> FloatArray:
+    return logits if (own == 1).all() else logits / own[:, None, None]
+
+
+def _held(store: LogitsBlocks, ids: Ids) -> BoolArray:
+    held = np.zeros(len(ids), dtype=np.bool_)
+    for begin, end in _blocks(store.count, _ROWS_READ):
+        held[np.searchsorted(ids, store.ids(begin, end))] = True
+    return held
+
+
+def _temporary(out: Path) -> tempfile.TemporaryDirectory[str]:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".rows", dir=out.parent)
+
+
+def _spool(store: LogitsBlocks, ids: Ids, rows: int, folder: Path, out: str | Path) -> _Spooled:
+    try:
+        return _Spooled(store, ids, rows, folder)
+    except OSError as error:
+        raise StoreError(
+            out,
+            f"cannot be written: {error.strerror or error} beside it",
+            "rows of another order need room there",
+        ) from error
