@@ -147,9 +147,9 @@ def real_speed() -> dict[str, float] | None:
     return {name: round(statistics.median(result[name] for result in results), 3) for name in results[0]}
 
 
-def workers(folder: Path, rounds: int = 3) -> dict[str, float]:
+def workers(folder: Path, rounds: int = 2) -> dict[str, float]:
     """Return seconds of ``mg data crop`` with one and two processes in turns, and their ratio."""
-    corpus = _corpus(folder, 8, 14, "1280x720")
+    corpus = _corpus(folder, 20, 14, "1280x720")
     words = ["data", "crop", corpus.with_suffix(".h5"), corpus, "-o", folder / "crops.h5"]
     seconds: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):
