@@ -119,7 +119,7 @@ def _check_alike(stores: Sequence[StoreFile]) -> None:
     first = _shape(stores[0])
     for store in stores[1:]:
         other = _shape(store)
-        for what in first.keys() | other.keys():
+        for what in {**first, **other}:  # in a fixed order: the first difference is named
             if first.get(what) != other.get(what):
                 raise StoreError(
                     store.path,
