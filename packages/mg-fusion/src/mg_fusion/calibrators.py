@@ -25,9 +25,8 @@ Imports numpy and the contract, never a store.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from mg_data.store.atomic import publish_json
 from mg_fusion.calibration import check_labels, fit_temperature
 from mg_fusion.checks import fitted_array, positive, whole
 from mg_fusion.minimise import fit_linear, minimise
+from mg_fusion.tagged_json import read_tagged, tagged
 from mg_fusion.vote import FloatArray, check_scores, check_temperature, softmax
 
 METHODS = ("temperature", "vector", "matrix-diagonal", "matrix", "isotonic", "histogram")
@@ -212,11 +212,7 @@ class Calibrator:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that :meth:`save` writes."""
-        value: dict[str, Any] = {"format": FORMAT, "version": VERSION}
-        for item in fields(self):
-            content = getattr(self, item.name)
-            value[item.name] = list(content) if isinstance(content, tuple) else content
-        return value
+        return tagged(self, FORMAT, VERSION)
 
     def save(self, path: str | Path) -> None:
         """Write the calibration as JSON, atomically."""
@@ -229,22 +225,7 @@ class Calibrator:
         Raises:
             StoreError: the file is missing, no such JSON, or of a newer version.
         """
-        try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise StoreError(path, f"cannot be read: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise StoreError(path, "is not a JSON file", "give what mg calibrate --fit wrote") from error
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise StoreError(
-                path, f"is no calibration: wanted format {FORMAT!r}", "give what mg calibrate --fit wrote"
-            )
-        if value.get("version") != VERSION:
-            raise StoreError(
-                path,
-                f"has version {value.get('version')}, this mg-fusion reads {VERSION}",
-                "upgrade mg-fusion",
-            )
+        value = read_tagged(path, FORMAT, VERSION, "calibration", "give what mg calibrate --fit wrote")
         tables = ("fitted", "options", "before", "after", "cross_fitted", "fitted_on", "taint")
         names = value.get("class_names")
         sound = (

@@ -10,12 +10,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from mg_data.contract import InputSpec, ModelOutput, UsageError
 from mg_skeleton.checks import check_batch
 from mg_skeleton.heatmaps import HeatmapRenderer
+from mg_skeleton.layers import compute_dtype
 from mg_skeleton.weights import load_weights
 
 with warnings.catch_warnings():
@@ -125,16 +125,11 @@ class PoseC3D(nn.Module):
 
     def forward(self, people: Tensor) -> ModelOutput:
         check_batch("posec3d", people, (None, None, self.renderer.num_points, 3))
-        maps = self.renderer(people, self._dtype(people.device.type))  # (N, C, T, H, W), channels last
+        dtype = compute_dtype(self.classifier.weight)
+        maps = self.renderer(people, dtype)  # (N, C, T, H, W), channels last
         x = self.backbone(maps)  # (N, C', T', H', W')
         f = self.feature(x.mean(dim=(2, 3, 4)))  # (N, d)
         return ModelOutput(logits=self.classifier(self.dropout(f)), feature=f)
-
-    def _dtype(self, device: str) -> torch.dtype:
-        """Return the type in which the first convolution will read the heatmaps."""
-        if torch.is_autocast_enabled(device):
-            return torch.get_autocast_dtype(device)
-        return self.classifier.weight.dtype
 
 
 def build(

@@ -1,8 +1,11 @@
-"""Tell which extra brings a library that is not installed."""
+"""What commands check before they begin: libraries that are there, options that a plugin knows."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
+from typing import Any
 
 from mg_data.contract import UsageError
 
@@ -23,3 +26,16 @@ def require(what: str, *modules: str, extra: str = "prep") -> None:
         raise UsageError(
             f"{what} needs {', '.join(missing)}, which is not installed: pip install 'mg-data[{extra}]'"
         )
+
+
+def check_option_names(what: str, options: Iterable[str], known: Mapping[str, Any]) -> None:
+    """Raise UsageError for an option that a plugin's record does not have, naming the nearest one.
+
+    Args:
+        what: how the message calls the record, such as ``data set 'imigue'``.
+    """
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"it has: {', '.join(known) or 'none'}"
+            raise UsageError(f"{what} has no option '{name}' ({hint})")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from mg_data.contract import (
 )
 from mg_data.labels import join_labels, write_labels
 from mg_data.plugins import registry, resolve
+from mg_data.prepare.extras import check_option_names
 from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint, is_complete, report_dropped
 from mg_data.store import ClipsWriter, Provenance, publish, read_clips
 
@@ -35,11 +35,7 @@ UnitResult = tuple[list[RawClip], list[Dropped]]
 
 def _open(spec: DatasetSpec, source: Path, options: Mapping[str, Any]) -> DatasetImport:
     """Call the importer with checked options."""
-    for name in options:
-        if name not in spec.options:
-            close = difflib.get_close_matches(name, spec.options, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"it has: {', '.join(spec.options) or 'none'}"
-            raise UsageError(f"data set '{spec.name}' has no option '{name}' ({hint})")
+    check_option_names(f"data set '{spec.name}'", options, spec.options)
     if not source.exists():
         raise DataError(f"{source}: does not exist (the raw tree of '{spec.name}')")
     result = resolve(spec.factory)(source, **{**spec.options, **options})

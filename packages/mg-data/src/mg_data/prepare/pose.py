@@ -5,7 +5,6 @@ Each video becomes one clip with all its frames; labelled clips are cut out of i
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from mg_data.contract import (
 from mg_data.datasets.videos import UNLABELLED, find_videos
 from mg_data.keypoints.smoothing import METHODS, Method
 from mg_data.plugins import registry
-from mg_data.prepare.extras import require
+from mg_data.prepare.extras import check_option_names, require
 from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint, is_complete, report_dropped
 from mg_data.prepare.pose_video import (
     Settings,
@@ -94,11 +93,7 @@ def _check_options(
     smooth: str,
     stride: int,
 ) -> None:
-    for name in options:
-        if name not in spec.options:
-            close = difflib.get_close_matches(name, spec.options, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"it has: {', '.join(spec.options) or 'none'}"
-            raise UsageError(f"pose estimator '{spec.name}' has no option '{name}' ({hint})")
+    check_option_names(f"pose estimator '{spec.name}'", options, spec.options)
     for name, value, low, high in (
         ("persons", persons, 1, 100),
         ("min-confidence", min_confidence, 0.0, 1.0),

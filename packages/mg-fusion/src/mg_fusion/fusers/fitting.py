@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mg_data.store.atomic import publish_json
 from mg_fusion.calibration import check_labels
 from mg_fusion.folds import group_folds
 from mg_fusion.metrics import classification_metrics
+from mg_fusion.tagged_json import read_tagged, tagged
 from mg_fusion.vote import BoolArray, FloatArray, check_scores, soft_vote
 
 FORMAT = "mg-fuser"
@@ -140,11 +141,7 @@ class FittedFuser:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that :meth:`save` writes."""
-        value: dict[str, Any] = {"format": FORMAT, "version": VERSION}
-        for item in fields(self):
-            content = getattr(self, item.name)
-            value[item.name] = list(content) if isinstance(content, tuple) else content
-        return value
+        return tagged(self, FORMAT, VERSION)
 
     def save(self, path: str | Path) -> None:
         """Write the parameters as JSON, atomically."""
@@ -157,22 +154,7 @@ class FittedFuser:
         Raises:
             StoreError: the file is missing, no such JSON, or of a newer version.
         """
-        try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise StoreError(path, f"cannot be read: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise StoreError(path, "is not a JSON file", "give what mg fuse --fit wrote") from error
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise StoreError(
-                path, f"is no fitted fuser: wanted format {FORMAT!r}", "give what mg fuse --fit wrote"
-            )
-        if value.get("version") != VERSION:
-            raise StoreError(
-                path,
-                f"has version {value.get('version')}, this mg-fusion reads {VERSION}",
-                "upgrade mg-fusion",
-            )
+        value = read_tagged(path, FORMAT, VERSION, "fitted fuser", "give what mg fuse --fit wrote")
         tables = ("fitted", "options", "in_sample", "cross_fitted", "baselines", "fitted_on", "taint")
         lists = ("models", "class_names")
         sound = isinstance(value.get("fuser"), str) and all(
