@@ -60,6 +60,9 @@ ROWS: dict[str, dict[str, Any]] = {
     "ctr-gcn-joint": _points("ctr-gcn", "joint-motion"),
     "ctr-gcn-limb": _points("ctr-gcn", "limb-motion"),
     "dg-stgcn": _points("dg-stgcn", "joint-motion"),
+    "ms-g3d": _points("ms-g3d", "joint-motion"),
+    "hyperformer": _points("hyperformer", "joint-motion"),
+    "skateformer": _points("skateformer", "joint-motion"),
     "posec3d-light": {
         "model": "posec3d",
         "preset": "light",
@@ -67,8 +70,16 @@ ROWS: dict[str, dict[str, Any]] = {
         "modality_options": {"rotate": 15.0},
         "recipe": {"lr": 2e-3, "epochs": 60, "batch_size": 16, "ema": 0.999},
     },
+    "res2net3d": {
+        "model": "res2net3d",
+        "preset": "small",
+        "modality": "heatmap",
+        "modality_options": {"rotate": 15.0},
+        "recipe": {"lr": 2e-3, "epochs": 60, "batch_size": 16, "ema": 0.999},
+    },
 }
-ENSEMBLE = ("decoupled-joint", "decoupled-limb", "posec3d-light")
+# Two architectures over two streams each, chosen before any of them was scored.
+ENSEMBLE = ("decoupled-joint", "decoupled-limb", "ctr-gcn-joint", "ctr-gcn-limb")
 
 
 def _mg(*words: object) -> dict[str, Any]:
