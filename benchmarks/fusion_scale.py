@@ -60,7 +60,7 @@ def write(folder: Path, rows: int) -> None:
 
 def child(task: str, folder: Path) -> dict[str, float]:
     """Read or fuse in this process; return seconds and peak memory in MB."""
-    from mg_data.store.scores import open_logits
+    from mg_data.store import open_logits
     from mg_fusion import fuse_to_store
 
     names = ("a", "b", "c", "shuffled" if task == "fuse shuffled" else "d")

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mg_data.contract import DataError, StoreError, UsageError
-from mg_data.store import read_logits, read_probs, write_logits
-from mg_data.store.scores import open_logits, stream_probs
+from mg_data.store import open_logits, read_logits, read_probs, stream_logits, stream_probs, write_logits
 from mg_fusion import SoftVote, fuse_stores, fuse_to_store
 from mg_fusion import streaming as streaming_module
 from mg_fusion.commands.fuse import fuse
@@ -180,4 +179,44 @@ def test_a_stream_of_probabilities_is_held_to_what_it_announced(tmp_path: Path) 
         stream_probs(tmp_path / "p.h5", count=3, class_names=["x", "y"]) as stream,
     ):
         stream.add(ids, [[0.5, 0.5], [1.0, 0.5], [0.5, 0.5]])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("space", ["logit", "prob"])
+def test_a_stream_of_logits_has_the_digest_of_the_store_written_at_once(tmp_path: Path, space: str) -> None:
+    paths, _ = write_toy(tmp_path, "val", clips=20)
+    store = read_logits(paths[0])
+    values = store.values if space == "logit" else np.tile(np.float32([0.5, 0.25, 0.25, 0, 0]), (20, 1))
+    present = np.arange(20) % 3 > 0
+    if space == "prob":
+        values[~present] = 0
+    about: dict[str, Any] = {
+        "class_names": CLASSES, "model": "toy", "modality": "m", "branch": "b", "space": space,
+        "dataset": "toy", "taint": store.taint, "seed": 3,
+    }  # fmt: skip
+    whole = write_logits(
+        tmp_path / "whole.h5", clip_ids=store.clip_ids, values=values, present=present, **about
+    )
+    with stream_logits(tmp_path / "blocks.h5", count=20, **about) as stream:
+        for rows in (slice(0, 8), slice(8, 9), slice(9, 20)):
+            stream.add(np.char.encode(store.clip_ids[rows]), values[rows], present[rows])
+    assert stream.digest == whole
+    read = read_logits(tmp_path / "blocks.h5")
+    np.testing.assert_array_equal(read.values, values)
+    np.testing.assert_array_equal(read.present, present)
+
+
+def test_a_stream_of_logits_refuses_what_the_store_would(tmp_path: Path) -> None:
+    about: dict[str, Any] = {"count": 2, "class_names": ["x", "y"], "model": "m", "modality": "m"}
+    for space, values, text in (
+        ("logit", [[0, 1], [np.nan, 0]], r"holds NaN or infinity in 1 row\(s\), the first is clip 'b'"),
+        ("prob", [[0, 1], [1, 1]], "'b' sums to 2"),
+        ("logit", [[0, 1, 2], [0, 1, 2]], r"values have shape \(2, 3\), wanted \(2, 2\)"),
+        ("odds", [[0, 1], [1, 0]], "space 'odds' is unknown"),
+    ):
+        with (
+            pytest.raises(StoreError, match=text),
+            stream_logits(tmp_path / "l.h5", space=space, **about) as stream,
+        ):
+            stream.add(np.array([b"a", b"b"]), values)
     assert list(tmp_path.iterdir()) == []

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import StoreError
-from mg_data.store import Provenance, Taint
-from mg_data.store.scores import LogitsBlocks, open_logits, stream_probs
+from mg_data.store import LogitsBlocks, Provenance, Taint, open_logits, stream_probs
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.stores import (
     Missing,

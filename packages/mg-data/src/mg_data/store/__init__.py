@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from mg_data.store.pseudo import PseudoStore, read_pseudo, write_pseudo
     from mg_data.store.readers import read_store
     from mg_data.store.reading import StoreFile, store_kind, stored_digest
+    from mg_data.store.score_blocks import (
+        LogitsBlocks,
+        ScoreStream,
+        open_logits,
+        stream_logits,
+        stream_probs,
+    )
     from mg_data.store.scores import (
         LogitsStore,
         ProbsStore,
@@ -40,6 +47,7 @@ _HOMES = {
     "pseudo": ("PseudoStore", "read_pseudo", "write_pseudo"),
     "readers": ("read_store",),
     "reading": ("StoreFile", "store_kind", "stored_digest"),
+    "score_blocks": ("LogitsBlocks", "ScoreStream", "open_logits", "stream_logits", "stream_probs"),
     "scores": ("LogitsStore", "ProbsStore", "read_logits", "read_probs", "write_logits", "write_probs"),
     "split": ("SplitStore", "read_split", "write_split"),
     "streams": ("StreamsStore", "StreamsWriter", "read_streams"),
@@ -51,10 +59,12 @@ __all__ = [
     "ClipsStore",
     "ClipsWriter",
     "FeaturesStore",
+    "LogitsBlocks",
     "LogitsStore",
     "ProbsStore",
     "Provenance",
     "PseudoStore",
+    "ScoreStream",
     "SplitStore",
     "StoreFile",
     "StreamsStore",
@@ -63,6 +73,7 @@ __all__ = [
     "check_store",
     "clip_keys",
     "merge_stores",
+    "open_logits",
     "publish",
     "publish_json",
     "publish_text",
@@ -76,6 +87,8 @@ __all__ = [
     "read_streams",
     "store_kind",
     "stored_digest",
+    "stream_logits",
+    "stream_probs",
     "write_features",
     "write_logits",
     "write_probs",

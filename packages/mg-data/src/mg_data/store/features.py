@@ -11,7 +11,7 @@ from mg_data.contract.errors import StoreError
 from mg_data.store.index import PathLike, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
 from mg_data.store.reading import StoreFile
-from mg_data.store.scores import check_labels, write_index
+from mg_data.store.score_checks import check_labels, write_index
 from mg_data.store.taint import Taint
 from mg_data.store.writing import create_store
 
