@@ -15,7 +15,7 @@ from mg_data.video.codec import decode_frame
 from mg_rgb import modalities
 from mg_rgb.frames import frame_numbers, warp, warp_matrix
 from mg_rgb.modalities import Depth, DepthMotion, FrameDifference, FrameModality, Rgb, nearness
-from mg_rgb.records import MODALITIES
+from mg_rgb.records_modalities import MODALITIES
 
 SIDE, LENGTH = 40, 12
 CLASSES: dict[str, type[FrameModality]] = {

@@ -14,7 +14,7 @@ from mg_rgb.models import r2plus1d as r2plus1d_module
 from mg_rgb.models import swin3d as swin3d_module
 from mg_rgb.models.branch import VideoBranch
 from mg_rgb.models.convolution import ShortClipConv3d, inflate_channels
-from mg_rgb.records import MODELS
+from mg_rgb.records_models import MODELS
 
 
 @pytest.fixture(autouse=True)

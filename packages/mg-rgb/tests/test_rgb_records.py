@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mg_data.contract import InputSpec, ModelOutput
-from mg_rgb.records import MODALITIES, MODELS
+from mg_rgb.records_modalities import MODALITIES
+from mg_rgb.records_models import MODELS
 
 SMALL = [
     (model, preset) for model in MODELS if model.name in ("r2plus1d", "swin3d") for preset in model.presets

@@ -10,7 +10,7 @@ from mg_data.contract import ModalitySpec, ModelSpec, hookimpl
 @hookimpl
 def mg_register_modalities() -> Iterable[ModalitySpec]:
     """Return the frame modalities: rgb, depth, depth-motion, frame-difference."""
-    from mg_rgb.records import MODALITIES
+    from mg_rgb.records_modalities import MODALITIES
 
     return MODALITIES
 
@@ -18,6 +18,6 @@ def mg_register_modalities() -> Iterable[ModalitySpec]:
 @hookimpl
 def mg_register_models() -> Iterable[ModelSpec]:
     """Return the video models: R(2+1)D and Video Swin, in the library's sizes and narrow."""
-    from mg_rgb.records import MODELS
+    from mg_rgb.records_models import MODELS
 
     return MODELS
