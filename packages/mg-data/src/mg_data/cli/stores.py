@@ -66,6 +66,9 @@ def export(*, console: Console, path: Path, out: Path) -> StageResult:
         {name: getattr(store, name) for name in _COLUMNS if getattr(store, name, None) is not None}
     )
     columns.update(getattr(store, "features", {}))
+    if getattr(store, "signal_names", ()):
+        signals = ", ".join(store.signal_names)
+        raise StoreError(path, f"holds signals ({signals}), which are no columns", "read it with h5py")
     store.close()
     if out.suffix == ".npz":
         with publish(out) as temporary, temporary.open("wb") as handle:

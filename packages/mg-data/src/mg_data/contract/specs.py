@@ -82,6 +82,8 @@ class DatasetSpec:
         streams: names of frame streams that ``frames`` can open, such as ``("rgb",)``.
         mirror_classes: pairs of class indices that swap under a horizontal flip.
         options: option names with their defaults.
+        example: ``callable(folder: Path) -> Path`` writes a tiny raw tree of at least two recordings into an
+            empty folder and returns what the importer is given; ``mg plugins check`` reads it.
     """
 
     name: str
@@ -91,6 +93,7 @@ class DatasetSpec:
     streams: tuple[str, ...] = ()
     mirror_classes: tuple[tuple[int, int], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    example: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +148,8 @@ class ModalitySpec:
         factory: ``callable(path: Path, **options) -> Modality``.
         store_kind: kind of store it reads: ``clips``, ``streams`` or ``features``.
         options: option names with their defaults.
+        example: ``callable(folder: Path) -> Path`` writes a tiny store that it reads, for
+            ``mg plugins check``; without it the checks write a store of the kind themselves.
     """
 
     name: str
@@ -152,6 +157,7 @@ class ModalitySpec:
     factory: str
     store_kind: Literal["clips", "streams", "features"]
     options: Mapping[str, Any] = field(default_factory=dict)
+    example: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
