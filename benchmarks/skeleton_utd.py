@@ -1,9 +1,10 @@
 """Skeleton models on UTD-MHAD without adaptation: ``python -m benchmarks.skeleton_utd --work DIR [ROW ...]``.
 
 Protocol ``standard`` trains on subjects 1, 3, 5, 7 and tests on 2, 4, 6, 8; ``hard`` trains on subject 1 and
-tests on all but 1 and 3; ``choose`` trains on 1, 3, 5 and tests on 7. The last checkpoint of a fixed number of epochs is taken: no label of a tested
-subject is read before ``mg score``. Each finished cell, one row of one protocol and seed, is a file
-``results/skeleton-utd-PROTOCOL-ROW-seedS.json``; cells that are there are skipped.
+tests on all but 1 and 3; ``choose`` trains on 1, 3, 5 and tests on 7. The last checkpoint of a fixed number of
+epochs is taken: no label of a tested subject is read before ``mg score``. Each finished cell, one row of one
+protocol and seed, is a file ``results/skeleton-utd-PROTOCOL-ROW-seedS.json``; cells that are there are
+skipped.
 """
 
 from __future__ import annotations
@@ -48,11 +49,14 @@ _RECIPE = {
 }
 
 
-def _points(model: str, modality: str, **recipe: Any) -> dict[str, Any]:
+def _points(
+    model: str, modality: str, model_options: dict[str, Any] | None = None, **recipe: Any
+) -> dict[str, Any]:
     return {
         "model": model,
         "preset": "small",
         "modality": modality,
+        "model_options": model_options or {},
         "recipe": {"lr": 1e-3, "epochs": 60, "batch_size": 32, "ema": 0.999, **recipe},
     }
 
@@ -60,6 +64,19 @@ def _points(model: str, modality: str, **recipe: Any) -> dict[str, Any]:
 ROWS: dict[str, dict[str, Any]] = {
     "decoupled-joint": _points("decoupled-stcnn", "joint-motion"),
     "decoupled-limb": _points("decoupled-stcnn", "limb-motion"),
+    # decoupled-joint but for the order of the keypoints, or the number of blocks (it has 5)
+    **{
+        f"decoupled-joint-{order}": _points("decoupled-stcnn", "joint-motion", {"order": order})
+        for order in ("shuffled", "walk", "attend")
+    },
+    "decoupled-joint-3-blocks": _points(
+        "decoupled-stcnn", "joint-motion", {"widths": [64, 128, 256], "strides": [2, 2, 2]}
+    ),
+    "decoupled-joint-8-blocks": _points(
+        "decoupled-stcnn",
+        "joint-motion",
+        {"widths": [64, 64, 64, 128, 128, 128, 256, 256], "strides": [2, 1, 1, 2, 1, 1, 2, 1]},
+    ),
     "decoupled-motion": _points("decoupled-stcnn", "motion"),
     "st-gcn": _points("st-gcn", "joint-motion"),
     "st-gcn-limb": _points("st-gcn", "limb-motion"),

@@ -18,6 +18,8 @@ _DECOUPLED_STCNN = ModelSpec(
         "dropout": 0.3,
         "block_dropout": 0.0,
         "point_embedding": True,
+        "order": "layout",
+        "order_seed": 0,
     },
     presets={
         # for demonstrations and tests
