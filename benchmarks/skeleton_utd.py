@@ -1,9 +1,9 @@
 """Skeleton models on UTD-MHAD without adaptation: ``python -m benchmarks.skeleton_utd --work DIR [ROW ...]``.
 
 Protocol ``standard`` trains on subjects 1, 3, 5, 7 and tests on 2, 4, 6, 8; ``hard`` trains on subject 1 and
-tests on all but 1 and 3; ``choose`` trains on 1, 3, 5 and tests on 7. The last checkpoint of a fixed number of
-epochs is taken: no label of a tested subject is read before ``mg score``. Each finished cell, one row of one
-protocol and seed, is a file ``results/skeleton-utd-PROTOCOL-ROW-seedS.json``; cells that are there are
+tests on all but 1 and 3; ``choose`` trains on 1, 3, 5 and tests on 7. The last checkpoint of a fixed number
+of epochs is taken: no label of a tested subject is read before ``mg score``. Each finished cell, one row of
+one protocol and seed, is a file ``results/skeleton-utd-PROTOCOL-ROW-seedS.json``; cells that are there are
 skipped.
 """
 
