@@ -35,11 +35,12 @@ test: setup  ## Lint, types, arrows and all tests but those of test-slow
 test-slow: setup  ## Wheels in clean environments, killed runs, executed documentation
 	$(PYTEST) -m extended $(PYTEST_ARGS)
 
-lint: setup  ## ruff, mypy, import-linter
+lint: setup  ## ruff, mypy, import-linter, declared dependencies
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy $(wildcard packages/*/src)
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_deps.py
 
 bench: setup  ## Measurements; results go to benchmarks/results
 	$(BIN)/python -m benchmarks

@@ -1,9 +1,9 @@
-"""Check what the packages declare against what they import: ``python tools/check_deps.py`` (part of ``make lint``).
+"""Check what the packages declare against what they import: ``python tools/check_deps.py``.
 
-Every import of a package of others stands in ``dependencies`` or in an extra, and in ``dependencies`` if it is
-imported as soon as the package or its plugin is. Nothing is declared that is not imported. Every declared
-package has a lower bound and none is pinned; a sibling is a range: ``>=0.1,<0.2`` before its 1.0.0, then
-``>=1.LOWEST,<2``. Exceptions stand beside the declarations, each with its reason::
+It is part of ``make lint``. Every import of a package of others stands in ``dependencies`` or in an extra,
+and in ``dependencies`` if it happens as soon as the package or its plugin is imported.
+Nothing is declared in vain, everything has a lower bound, nothing is pinned, and a sibling is a range:
+``>=0.1,<0.2`` before its 1.0.0, then ``>=1.LOWEST,<2``. Exceptions stand beside the declarations::
 
     [tool.check-deps.unimported]   # declared, never imported: what needs it
     [tool.check-deps.undeclared]   # imported, not declared: why it may be absent
@@ -219,9 +219,7 @@ def _check_imports(package: Package) -> Iterator[str]:
     optional = {_module_of(item): item for item in package.optional if item.name != package.name}
     reasons = {kind: dict(package.tool.get(kind, {})) for kind in ("unimported", "undeclared")}
     for top in sorted(used - set(required) - set(optional) - set(reasons["undeclared"])):
-        where = next(
-            name for name, module in imports.items() if top in _tops(module.early | module.late, package.module)
-        )
+        where = next(name for name, found in imports.items() if top in _tops(found.early | found.late, ""))
         yield f"{where} imports '{top}', which is neither in dependencies nor in an extra"
     for top in sorted((_tops(_at_start(package, imports), package.module) & set(optional)) - set(required)):
         yield f"'{top}' of an extra is imported as soon as {package.module} is; import it where it is used"
