@@ -26,7 +26,7 @@ from mg_data.contract import (
     UsageError,
 )
 from mg_data.plugins import resolve
-from mg_data.store import read_store, store_kind
+from mg_data.store import Taint, read_features, read_store, store_kind
 
 
 def open_modality(branch: Branch, data: Path, dataset: str) -> Modality:
@@ -44,6 +44,18 @@ def open_modality(branch: Branch, data: Path, dataset: str) -> Modality:
         raise StoreError(data, f"is of data set '{found}', the split is of '{dataset}'")
     modality: Modality = resolve(branch.modality.factory)(data, **branch.modality_options)
     return modality
+
+
+def data_taint(data: Path) -> Taint:
+    """Return what made the data: a features store's own taint, and nothing for recordings.
+
+    Features are the answers of a model, and whatever learns from them inherits what that model has seen.
+    Signals, which are recordings in a store of the same kind, have been given by no model.
+    """
+    if store_kind(data) != "features":
+        return Taint.empty()
+    store = read_features(data)
+    return store.taint if store.features else Taint.empty()
 
 
 def check_recordable(branch: Branch, input_spec: InputSpec) -> None:

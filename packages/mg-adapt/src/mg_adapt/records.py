@@ -154,7 +154,7 @@ _PREDICT = StageSpec(
     summary="Write a checkpoint's logits for one part of a split",
     factory="mg_adapt.stages.predict:predict",
     reads=("checkpoint", "clips", "streams", "features", "split"),
-    writes=("logits",),
+    writes=("logits", "features"),
     params=(
         Param(
             name="checkpoint",
@@ -166,9 +166,15 @@ _PREDICT = StageSpec(
         ),
         Param(name="data", help="store that the modality reads", role="input", type="path", required=True),
         Param(name="split", help="split store", role="input", type="path", required=True),
-        Param(name="subset", help="part of the split: train, val, target ...", required=True),
+        Param(name="subset", help="part of the split: train, val, target ..., or all", required=True),
         Param(
             name="out", help="logit store to write", role="output", type="path", required=True, flags=("-o",)
+        ),
+        Param(
+            name="features",
+            help="also write what the classifier reads, (N, d), as a features store",
+            role="output",
+            type="path",
         ),
         Param(name="flip", help="average with mirrored views (default: as trained)", type="bool"),
         Param(
@@ -179,6 +185,8 @@ _PREDICT = StageSpec(
         ),
         Param(name="bn_batch", help="clips in a batch of --bn-adapt", type="int", default=32),
         Param(name="batch_size", help="samples in one forward pass", type="int", default=32, in_key=False),
+        Param(name="shard", help="i/n: only the i-th of n parts of the clips", default=""),
+        Param(name="workers", help="loader processes", type="int", default=0, in_key=False),
         _THREADS,
         _DEVICE,
     ),
@@ -225,6 +233,12 @@ _ADAPT = StageSpec(
         ),
         Param(name="round", help="2 or more allows models that know the target", type="int", default=1),
         Param(name="options", help="further options of the adapter as JSON", type="json"),
+        Param(
+            name="folds",
+            help="also write so many splits beside -o, each with a part of the validation people held out",
+            type="int",
+            default=0,
+        ),
     ),
 )
 

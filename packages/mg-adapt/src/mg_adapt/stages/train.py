@@ -19,6 +19,7 @@ from mg_adapt.branch import (
     check_recordable,
     check_soft_targets,
     choose_device,
+    data_taint,
     deterministic_operations,
     open_modality,
     probe_feature_dim,
@@ -165,7 +166,7 @@ def train(
         parameters=parameters,
         inputs=inputs,
         versions=installed_versions(),
-        taint=_taint(clips, parts, validation, recipe),
+        taint=_taint(clips, parts, validation, recipe).union(data_taint(data)),
         model_state=result.model_state,
         loss_state=result.loss_state,
     )
