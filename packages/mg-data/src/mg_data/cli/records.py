@@ -13,6 +13,20 @@ COMMANDS = (
         factory="mg_data.cli.inspect:plugins",
     ),
     CommandSpec(
+        path=("plugins", "check"),
+        summary="Check an installed plugin against the contract; say how many checks ran.",
+        factory="mg_data.cli.plugin_check:check",
+        params=(
+            Param(name="distribution", positional=True, required=True, help="name of its distribution"),
+            Param(
+                name="level",
+                default="api",
+                choices=("api", "quality"),
+                help="quality also trains each model for twenty steps",
+            ),
+        ),
+    ),
+    CommandSpec(
         path=("models",),
         summary="List trainable models, their modalities and presets.",
         factory="mg_data.cli.inspect:models",

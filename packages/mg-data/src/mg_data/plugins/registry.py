@@ -31,7 +31,7 @@ KINDS: Mapping[str, tuple[str, type]] = {
     "commands": ("mg_register_commands", specs.CommandSpec),
 }
 
-_SINGULAR = {
+SINGULAR = {
     "losses": "loss",
     "modalities": "modality",
     **{kind: kind[:-1].replace("_", " ") for kind in KINDS if kind not in ("losses", "modalities")},
@@ -69,7 +69,7 @@ class Registry:
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(records)) or 'none'}"
         failed = [info.distribution for info in self.plugins if info.status == "failed"]
         broken = f"; failed plugins: {', '.join(failed)} (see 'mg plugins')" if failed else ""
-        raise PluginError(f"no {_SINGULAR[kind]} named '{name}' ({hint}{broken})")
+        raise PluginError(f"no {SINGULAR[kind]} named '{name}' ({hint}{broken})")
 
     def dataset_of(self, stored: str) -> specs.DatasetSpec:
         """Return the importer of a store's data set, which may be ``NAME`` or ``NAME:COLLECTION``."""
@@ -83,7 +83,8 @@ class Registry:
         return f"{owner} {version}"
 
 
-def _record_name(record: Any) -> str:
+def record_name(record: Any) -> str:
+    """Return what a record is called: its name, or the words of a command."""
     return " ".join(record.path) if type(record) is specs.CommandSpec else str(record.name)
 
 
@@ -119,7 +120,7 @@ def build_registry(manager: pluggy.PluginManager, infos: list[PluginInfo]) -> Re
                     states[owner] = replace(states[owner], status="failed", error=text)
                 continue
             for record in records:
-                name = _record_name(record)
+                name = record_name(record)
                 if (kind, name) in owners:
                     clashes.setdefault((kind, name), {owners[kind, name]}).add(owner)
                     continue
