@@ -12,10 +12,14 @@ import pytest
 from mg_data.contract import StoreError, UsageError
 from mg_data.store import StreamsWriter
 from mg_data.video.codec import decode_frame
-from mg_rgb import modalities
-from mg_rgb.frames import frame_numbers, warp, warp_matrix
-from mg_rgb.modalities import Depth, DepthMotion, FrameDifference, FrameModality, Rgb, nearness
+from mg_rgb.frames import frame_numbers, warp
+from mg_rgb.modalities import base
+from mg_rgb.modalities.base import FrameModality
+from mg_rgb.modalities.colour import Rgb
+from mg_rgb.modalities.depth import Depth, DepthMotion, nearness
+from mg_rgb.modalities.difference import FrameDifference
 from mg_rgb.records_modalities import MODALITIES
+from mg_rgb.windows import Window
 
 SIDE, LENGTH = 40, 12
 CLASSES: dict[str, type[FrameModality]] = {
@@ -166,7 +170,7 @@ def test_only_the_frames_of_a_sample_are_decoded(stores, monkeypatch: pytest.Mon
         decoded.append(len(data))
         return decode_frame(data, encoding)
 
-    monkeypatch.setattr(modalities, "decode_frame", counting)
+    monkeypatch.setattr(base, "decode_frame", counting)
     opened("rgb", stores, frames=3).sample("a", None)
     assert len(decoded) == 3
     decoded.clear()
@@ -196,7 +200,7 @@ def test_frame_numbers_ascend_within_the_clip(stride: int, length: int) -> None:
 
 def test_window_of_the_same_size_changes_nothing() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
-    assert np.array_equal(warp(frame, warp_matrix(16, 16, None), 16, repeat_border=True), frame)
+    assert np.array_equal(warp(frame, Window().matrix(16, 16), 16, repeat_border=True), frame)
 
 
 def test_damaged_frame_is_named(tmp_path: Path) -> None:
@@ -218,10 +222,15 @@ def test_missing_clip_is_named(stores) -> None:
         ("rgb", {"frames": 0}, "frames is 0, wanted 1 or more"),
         ("rgb", {"size": 4}, "size is 4, wanted 8 or more"),
         ("rgb", {"zoom": 0.0}, "zoom is 0.0, wanted more than 0"),
-        ("rgb", {"temporal_crop": 1.5}, "are parts of 1"),
+        ("rgb", {"temporal_crop": 1.5}, "temporal_crop is 1.5, wanted more than 0 and up to 1"),
+        ("rgb", {"crop_area": 1.5}, "crop_area is 1.5, wanted 0 to 1"),
+        ("rgb", {"crops": 2}, "crops is 2, wanted 1, 3 or 5"),
+        ("rgb", {"crops": 3}, "with zoom 1.0 all 3 crops would be the whole frame"),
+        ("rgb", {"rand_augment": -1}, "rand_augment is -1, wanted 0 to 14"),
         ("depth", {"range_metres": 0.0}, "range_metres is 0.0"),
         ("rgb", {"stream": "depth"}, "stream 'depth' of .* is stored as png16, wanted jpeg or png8"),
         ("depth", {"stream": "rgb"}, "is stored as jpeg, wanted png16 or png8"),
+        ("frame-difference", {"range_metres": -1.0}, "range_metres is -1.0"),
     ],
 )
 def test_wrong_options_are_refused(name: str, options: dict[str, object], message: str, stores) -> None:

@@ -13,6 +13,7 @@ import torch
 from mg_data.contract import InputSpec, ModelOutput
 from mg_rgb.records_modalities import MODALITIES
 from mg_rgb.records_models import MODELS
+from mg_rgb.records_probes import PROBES
 
 SMALL = [
     (model, preset) for model in MODELS if model.name in ("r2plus1d", "swin3d") for preset in model.presets
@@ -24,7 +25,7 @@ def resolved(factory: str):
     return getattr(importlib.import_module(module), name)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", [*MODELS, *PROBES], ids=lambda model: model.name)
 def test_options_of_the_record_are_those_of_the_factory(model) -> None:
     parameters = inspect.signature(resolved(model.factory)).parameters
     assert set(model.options) == set(parameters) - {"num_classes", "input"}
@@ -37,11 +38,27 @@ def test_options_of_the_record_are_those_of_the_factory(model) -> None:
         assert set(options) <= set(model.options)
         assert preset in model.modality_options
         for spec in MODALITIES:
-            assert set(model.modality_options[preset]) <= set(spec.options)
+            if spec.name in model.modalities:
+                assert set(model.modality_options[preset]) <= set(spec.options)
+
+
+@pytest.mark.parametrize("modality", MODALITIES, ids=lambda spec: spec.name)
+def test_modalities_take_the_options_of_their_record(modality) -> None:
+    taken: dict[str, inspect.Parameter] = {}
+    for cls in reversed(resolved(modality.factory).__mro__):
+        taken |= inspect.signature(cls.__init__).parameters
+    own = {
+        name: parameter.default
+        for name, parameter in taken.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    assert set(modality.options) == set(own)
 
 
 @pytest.mark.parametrize(("model", "preset"), SMALL, ids=lambda value: getattr(value, "name", value))
-@pytest.mark.parametrize("modality", MODALITIES, ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "modality", [spec for spec in MODALITIES if spec.store_kind == "streams"], ids=lambda spec: spec.name
+)
 def test_small_presets_run_on_what_their_modality_gives(model, preset: str, modality) -> None:
     torch.set_num_threads(1)
     options = {**modality.options, **model.modality_options[preset]}

@@ -1,4 +1,4 @@
-"""Frames of a clip as arrays: choosing, warping. numpy and OpenCV, no torch.
+"""Frames of a clip as arrays: which ones a sample takes, and how a window is cut out. numpy and OpenCV.
 
 All randomness comes from the generator that is given; nothing here keeps state.
 """
@@ -47,37 +47,6 @@ def frame_numbers(
     return np.clip(np.floor(positions).astype(np.int64), 0, length - 1)
 
 
-def warp_matrix(
-    side: int,
-    size: int,
-    rng: np.random.Generator | None,
-    *,
-    zoom: float = 1.0,
-    scale: float = 0.0,
-    aspect: float = 0.0,
-    shift: float = 0.0,
-    rotation_degrees: float = 0.0,
-) -> NDArray[np.float32]:
-    """Return the (2, 3) matrix that maps pixels of a (size, size) output into a (side, side) frame.
-
-    Without a generator it is the plain resize of the middle 1/zoom of the frame. With one, drawn once for a
-    clip: the window's side times exp(U(-scale, scale)), its aspect times exp(U(-aspect, aspect)), its centre
-    moved by U(-shift, shift) of the side, turned by U(-rotation_degrees, rotation_degrees).
-    """
-    ratio, stretch, angle = side / size / zoom, 1.0, 0.0
-    move = np.zeros(2)
-    if rng is not None:
-        angle = np.deg2rad(rng.uniform(-rotation_degrees, rotation_degrees))
-        ratio *= np.exp(rng.uniform(-scale, scale))
-        stretch = np.exp(rng.uniform(-aspect, aspect))
-        move = rng.uniform(-shift, shift, 2) * side
-    linear = ratio * np.array(
-        [[stretch * np.cos(angle), -np.sin(angle)], [stretch * np.sin(angle), np.cos(angle)]]
-    )
-    centre = (side - 1) / 2 + move - linear @ np.full(2, (size - 1) / 2)
-    return np.concatenate([linear, centre[:, None]], axis=1).astype(np.float32)
-
-
 def shrink(frame: NDArray[Any], side: int) -> NDArray[Any]:
     """Return a frame as (side, side[, C]), averaging areas when it gets smaller."""
     height, width = frame.shape[:2]
@@ -88,35 +57,32 @@ def shrink(frame: NDArray[Any], side: int) -> NDArray[Any]:
     return cv2.resize(frame, (side, side), interpolation=method)
 
 
-def warp(frame: NDArray[Any], matrix: NDArray[np.float32], size: int, *, repeat_border: bool) -> NDArray[Any]:
+def warp(
+    frame: NDArray[Any],
+    matrix: NDArray[np.float32],
+    size: int,
+    *,
+    repeat_border: bool,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
     """Return the (size, size[, C]) view of a frame that ``matrix`` describes; outside is 0 or the border."""
     return cv2.warpAffine(
         frame,
         matrix,
         (size, size),
+        dst=out,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE if repeat_border else cv2.BORDER_CONSTANT,
         borderValue=0,
     )
 
 
-def jitter_colour(video: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Change brightness, contrast and saturation of a (T, H, W, 3) video, each by up to 1 +- strength."""
-    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
-    grey = np.array([0.299, 0.587, 0.114], np.float32)
-    # All three are linear in the colour, so they make one 3x3 matrix and one offset.
-    matrix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), grey))
-    level = float(video.mean()) * brightness
-    out: NDArray[Any] = video.astype(np.float32) @ matrix.T.astype(np.float32) + np.float32(
-        (1 - contrast) * level
-    )
-    result: NDArray[np.uint8] = np.clip(np.rint(out), 0, 255).astype(np.uint8)
-    return result
-
-
-def erase_box(video: NDArray[Any], rng: np.random.Generator) -> None:
-    """Set one random box (1/8 to 1/3 of the side) of a (T, H, W, ...) video to 0, in place."""
-    height, width = video.shape[1:3]
-    rows, columns = (int(rng.integers(max(1, n // 8), max(2, n // 3))) for n in (height, width))
-    top, left = int(rng.integers(0, height - rows + 1)), int(rng.integers(0, width - columns + 1))
-    video[:, top : top + rows, left : left + columns] = 0
+def channels_first(video: NDArray[Any]) -> NDArray[Any]:
+    """Return a (T, H, W, C) video as (C, T, H, W), contiguous."""
+    count, height, width, channels = video.shape
+    planes = np.empty((channels, count, height, width), video.dtype)
+    # OpenCV's split of a frame is several times faster than numpy's strided copy.
+    for number, frame in enumerate(video):
+        for channel, plane in enumerate(cv2.split(frame)):
+            planes[channel, number] = plane
+    return planes

@@ -9,7 +9,7 @@ from mg_data.contract import ModalitySpec, ModelSpec, hookimpl
 
 @hookimpl
 def mg_register_modalities() -> Iterable[ModalitySpec]:
-    """Return the frame modalities: rgb, depth, depth-motion, frame-difference."""
+    """Return the modalities over frames (rgb, flow, taylor, depth ...) and the one over stored features."""
     from mg_rgb.records_modalities import MODALITIES
 
     return MODALITIES
@@ -17,7 +17,8 @@ def mg_register_modalities() -> Iterable[ModalitySpec]:
 
 @hookimpl
 def mg_register_models() -> Iterable[ModelSpec]:
-    """Return the video models: R(2+1)D and Video Swin, in the library's sizes and narrow."""
+    """Return the video models, and the probes over stored features."""
     from mg_rgb.records_models import MODELS
+    from mg_rgb.records_probes import PROBES
 
-    return MODELS
+    return (*MODELS, *PROBES)

@@ -16,7 +16,7 @@ from mg_rgb.weights_records import (
     SWIN3D_T_WEIGHTS,
 )
 
-_ALL = ("rgb", "depth-motion", "depth", "frame-difference")
+_ALL = ("rgb", "flow", "taylor", "depth-motion", "depth", "frame-difference")
 _SMALL_RECIPE: Mapping[str, Any] = {
     "optimizer": "adamw",
     "lr": 2e-3,
