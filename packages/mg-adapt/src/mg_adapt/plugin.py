@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mg_adapt.records import ADAPTERS, LOSSES, STAGES, TRACKERS
+from mg_adapt.records_target import TARGET_STAGES
 from mg_adapt.run.records import COMMANDS
 from mg_data.contract import AdapterSpec, CommandSpec, LossSpec, StageSpec, TrackerSpec, hookimpl
 
@@ -29,8 +30,8 @@ def mg_register_trackers() -> Iterable[TrackerSpec]:
 
 @hookimpl
 def mg_register_stages() -> Iterable[StageSpec]:
-    """Return train, predict, adapt and shot."""
-    return STAGES
+    """Return train, predict, adapt, shot, dann and folds."""
+    return (*STAGES, *TARGET_STAGES)
 
 
 @hookimpl

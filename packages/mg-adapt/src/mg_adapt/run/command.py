@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mg_adapt.run import summary
+from mg_adapt.run.cross_validation import cross_validate
 from mg_adapt.run.execute import Runner, only_run
 from mg_adapt.run.plan import Step, plan
 from mg_adapt.run.settings import load
@@ -35,10 +36,15 @@ def run(
     set: dict[str, Any] | None,
     seed: int | None,
     jobs: int | None,
+    folds: str = "",
     force: bool = False,
     dry: bool = False,
 ) -> StageResult:
     """Walk a whole recipe: data, branches, vote, pseudo-labels, retraining, vote, score, report.
+
+    Args:
+        folds: cross-validate over the people of train and val instead, see
+            :func:`mg_adapt.run.cross_validation.cross_validate`.
 
     Raises:
         UsageError: a recipe that cannot be read or planned.
@@ -48,6 +54,10 @@ def run(
     if seed is not None:
         changes["seed"] = seed
     settings, resolved = load(recipe, changes)
+    if folds:
+        end = "subject" if folds == "subject" else f"{folds}fold"
+        folder = (out or Path("runs") / f"{settings.name}-{end}").absolute()
+        return cross_validate(settings, folder, folds, console=console, jobs=jobs, force=force, dry=dry)
     folder = (out or Path("runs") / settings.name).absolute()
     steps = plan(settings, folder, registry())
     if dry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,17 +45,30 @@ def list_files(protocol: Mapping[str, Any]) -> list[str]:
 
 
 class Planner:
-    """Collects the steps of one run folder."""
+    """Collects the steps of one run folder.
 
-    def __init__(self, settings: RunSettings, folder: Path, known: Registry) -> None:
+    Args:
+        prefix: folder of this loop's own files and steps, such as ``seed1/``, where several loops share the
+            prepared data. split: the split store of this loop; by default that of the whole run.
+    """
+
+    def __init__(
+        self, settings: RunSettings, folder: Path, known: Registry, prefix: str = "", split: str = ""
+    ) -> None:
         self.settings = settings
         self.folder = folder
         self.known = known
+        self.prefix = prefix
+        self.split = split or self.file("data/split.h5")
         self.steps: list[Step] = []
 
     def file(self, name: str) -> str:
-        """Return the path of a file in the run folder."""
+        """Return the path of a file that all loops of the run folder share."""
         return str(self.folder / name)
+
+    def own(self, name: str) -> str:
+        """Return the path of a file of this loop."""
+        return self.file(self.prefix + name)
 
     def add(
         self,
@@ -117,6 +130,11 @@ class Planner:
                 **{"stream": stream, **options},
             )
 
+    def trackers(self) -> None:
+        """Raise PluginError for a tracker that is not installed, before anything runs."""
+        for name in self.settings.trackers:
+            self.known.get("trackers", name)
+
     def store_of(self, branch: BranchSettings) -> str:
         """Return the store that a branch's modality reads."""
         model = self.known.get("models", branch.model)
@@ -129,16 +147,26 @@ class Planner:
             )
         return self.file(f"data/crops-{branch.crops}.h5")
 
-    def branch(self, branch: BranchSettings, round_number: int) -> None:
-        """Train a branch and let it answer for the target, in the first round for validation too."""
-        settings, adapted = self.settings, round_number > 1
-        base = f"round{round_number}"
-        checkpoint = self.file(f"{base}/{branch.name}.safetensors")
+    def train(
+        self,
+        place: str,
+        branch: BranchSettings,
+        *,
+        use: Sequence[str] = ("train",),
+        split: str = "",
+        pseudo: str = "",
+        where: str = "",
+    ) -> None:
+        """Add the training of ``place/BRANCH.safetensors``; ``branch.adapt`` counts with pseudo-labels.
+
+        where: the table that messages name, by default that of the branch.
+        """
+        settings = self.settings
         recipe = {
             "flip": settings.flip,
             **settings.train,
             **branch.train,
-            **(branch.adapt if adapted else {}),
+            **(branch.adapt if pseudo else {}),
         }
         try:
             # The fourth branch's misspelt option must not come to light after the first three have trained.
@@ -148,80 +176,148 @@ class Planner:
             resolved = resolve_recipe(chosen.model.recipe, recipe)
             losses = resolve_losses(resolved)
         except UsageError as error:
-            raise UsageError(f"[branches.{branch.name}]: {error}") from error
-        modality = chosen.modality.name
-        store = self.store_of(branch)
-        split = self.file("data/split.h5")
-        pseudo = self.file(f"round{round_number - 1}/pseudo.h5") if adapted else None
+            raise UsageError(f"{where or f'[branches.{branch.name}]'}: {error}") from error
+        store, split = self.store_of(branch), split or self.split
+        # Adversarial training has no use for the target's inputs alone once it has pseudo-labels.
+        adversarial = bool(branch.dann) and not pseudo
+        stage = "dann" if adversarial else "train"
         extra = tuple(resolved.files().values())
-        # Losses of other packages; those of the train stage's own change with its version.
-        own = self.known.version_of("stages", "train")
+        # Losses of other packages; those of the stage's own change with its version.
+        own = self.known.version_of("stages", stage)
         names = (spec.name for spec, _ in losses.values())
         strangers = tuple(("losses", n) for n in names if self.known.version_of("losses", n) != own)
         self.add(
-            f"{base}/train-{branch.name}",
-            "train",
-            uses=(("models", branch.model), ("modalities", modality), *strangers),
+            f"{self.prefix}{place}/train-{branch.name}",
+            stage,
+            uses=(("models", branch.model), ("modalities", chosen.modality.name), *strangers),
             # Files that only the recipe names decide the weights as much as the stores do.
             key_files=(store, split, *([pseudo] if pseudo else []), *extra) if extra else (),
             model=branch.model,
             data=store,
             split=split,
-            pseudo=pseudo,
-            use=list(settings.adapt.use) if adapted else ["train"],
+            pseudo=pseudo or None,
+            use=list(use),
             preset=branch.preset or None,
-            modality=modality,
+            modality=chosen.modality.name,
             settings={"recipe": recipe, "model": dict(branch.options), "modality": dict(branch.input)},
+            weight=branch.dann if adversarial else None,
             branch=branch.name,
             seed=settings.seed,
             threads=settings.machine.threads,
             tracker=list(settings.trackers) or None,
-            out=checkpoint,
+            out=self.own(f"{place}/{branch.name}.safetensors"),
         )
+
+    def predict(
+        self, place: str, branch: BranchSettings, subset: str, *, checkpoint: str = "", split: str = ""
+    ) -> None:
+        """Add ``place/SUBSET-BRANCH.h5``, the logits of ``place/BRANCH.safetensors`` or of another one."""
+        model = self.known.get("models", branch.model)
+        self.add(
+            f"{self.prefix}{place}/predict-{subset}-{branch.name}",
+            "predict",
+            uses=(("models", branch.model), ("modalities", branch.modality or model.modalities[0])),
+            checkpoint=checkpoint or self.own(f"{place}/{branch.name}.safetensors"),
+            data=self.store_of(branch),
+            split=split or self.split,
+            subset=subset,
+            flip=branch.flip_average,
+            threads=self.settings.machine.threads,
+            out=self.own(f"{place}/{subset}-{branch.name}.h5"),
+        )
+
+    def branch(self, branch: BranchSettings, round_number: int) -> None:
+        """Train a branch and let it answer for the target, in the first round for validation too."""
+        place, adapted = f"round{round_number}", round_number > 1
+        if adapted:
+            pseudo = self.own(f"round{round_number - 1}/pseudo.h5")
+            self.train(place, branch, use=self.settings.adapt.use, pseudo=pseudo)
+        else:
+            self.train(place, branch)
         # After adaptation validation is part of training: it has nothing to tell any more.
         for subset in ("target",) if adapted else ("val", "target"):
-            self.add(
-                f"{base}/predict-{subset}-{branch.name}",
-                "predict",
-                uses=(("models", branch.model), ("modalities", modality)),
-                checkpoint=checkpoint,
-                data=store,
-                split=self.file("data/split.h5"),
-                subset=subset,
-                threads=settings.machine.threads,
-                out=self.file(f"{base}/{subset}-{branch.name}.h5"),
-            )
+            self.predict(place, branch, subset)
 
     def logits(self, round_number: int, subset: str) -> list[str]:
         """Return the logit stores of a round."""
         return [
-            self.file(f"round{round_number}/{subset}-{branch.name}.h5") for branch in self.settings.branches
+            self.own(f"round{round_number}/{subset}-{branch.name}.h5") for branch in self.settings.branches
         ]
 
     def fuse(self, round_number: int) -> None:
-        """Vote on the target: parameters searched on validation in the first round and kept afterwards."""
-        base = f"round{round_number}"
+        """Vote on the target: parameters searched on validation in the first round and kept afterwards.
+
+        With ``[adapt] folds`` they are searched again in the second round, on out-of-fold logits.
+        """
+        place = f"round{round_number}"
         target = self.logits(round_number, "target")
-        if round_number == 1:
+        refit = round_number > 1 and self.settings.adapt.folds
+        fit = self.out_of_fold() if refit else self.logits(1, "val")
+        if round_number == 1 or refit:
             self.add(
-                f"{base}/fuse",
+                f"{self.prefix}{place}/fuse",
                 "fuse",
                 stores=target,
-                fit=self.logits(1, "val"),
-                labels=self.file("data/split.h5"),
-                params_out=self.file("round1/fusion.json"),
-                out=self.file("round1/target-fused.h5"),
+                fit=fit,
+                labels=self.split,
+                params_out=self.own(f"{place}/fusion.json"),
+                out=self.own(f"{place}/target-fused.h5"),
                 **self.settings.fuse,
             )
         else:
             self.add(
-                f"{base}/fuse",
+                f"{self.prefix}{place}/fuse",
                 "fuse",
                 stores=target,
-                params=self.file("round1/fusion.json"),
-                out=self.file(f"{base}/target-fused.h5"),
+                params=self.own("round1/fusion.json"),
+                out=self.own(f"{place}/target-fused.h5"),
             )
-        self.add(f"{base}/fuse-equal", "fuse", stores=target, out=self.file(f"{base}/target-equal.h5"))
+        self.add(
+            f"{self.prefix}{place}/fuse-equal",
+            "fuse",
+            stores=target,
+            out=self.own(f"{place}/target-equal.h5"),
+        )
+
+    def out_of_fold(self) -> list[str]:
+        """Let every branch answer for validation clips that it was not trained on; return the logit stores.
+
+        ``folds`` parts of the validation people are held out of D_aug in turn; with one fold all of them are.
+        The pseudo-labels are those of the first round, whose models have not trained on validation either.
+        """
+        adapt = self.settings.adapt
+        if "val" not in adapt.use:
+            raise UsageError(
+                "[adapt] folds holds validation clips out of the second round, but use has no 'val'"
+            )
+        use = [part for part in adapt.use if part != "val" or adapt.folds > 1]
+        for fold in range(1, adapt.folds + 1):
+            place, split = f"out-of-fold/{fold}", self.own(f"out-of-fold/{fold}/split.h5")
+            self.add(
+                f"{self.prefix}{place}/split",
+                "fold",
+                split=self.split,
+                folds=str(adapt.folds),
+                fold=fold,
+                purpose="out-of-fold",
+                out=split,
+            )
+            for branch in self.settings.branches:
+                self.train(place, branch, use=use, split=split, pseudo=self.own("round1/pseudo.h5"))
+                self.predict(place, branch, "held", split=split)
+        joined = []
+        for branch in self.settings.branches:
+            joined.append(self.own(f"out-of-fold/val-{branch.name}.h5"))
+            self.add(
+                f"{self.prefix}out-of-fold/join-{branch.name}",
+                "join-folds",
+                stores=[
+                    self.own(f"out-of-fold/{fold}/held-{branch.name}.h5")
+                    for fold in range(1, adapt.folds + 1)
+                ],
+                out=joined[-1],
+            )
+        return joined
 
     def adapt(self) -> None:
         """Make pseudo-labels of the first round's vote."""
@@ -229,46 +325,60 @@ class Planner:
         # The second is for the record alone: yield and precision at the tau that the vote is read at.
         for name, temperature in (("", str(adapt.temperature)), ("-fitted", "fitted")):
             self.add(
-                f"round1/adapt{name}",
+                f"{self.prefix}round1/adapt{name}",
                 "adapt",
                 uses=(("adapters", adapt.adapter),),
                 logits=self.logits(1, "target"),
-                params=self.file("round1/fusion.json"),
-                split=self.file("data/split.h5"),
+                params=self.own("round1/fusion.json"),
+                split=self.split,
                 adapter=adapt.adapter,
                 threshold=adapt.threshold,
                 temperature=temperature,
                 options=dict(adapt.options),
-                out=self.file(f"round1/pseudo{name}.h5"),
+                out=self.own(f"round1/pseudo{name}.h5"),
             )
 
-    def results(self) -> None:
-        """Score everything against the truth (the only steps that read it), and write the submission."""
+    def scored(self) -> dict[str, str]:
+        """Return all stores that are scored, by the name of their row."""
         rounds = 1 + self.settings.adapt.rounds
-        stores: list[str] = []
-        names: list[str] = []
+        found: dict[str, str] = {}
         for number, when in zip(range(1, rounds + 1), ("before", "after")):
             for branch in self.settings.branches:
-                stores.append(self.file(f"round{number}/target-{branch.name}.h5"))
-                names.append(f"{branch.name}/{when}")
+                found[f"{branch.name}/{when}"] = self.own(f"round{number}/target-{branch.name}.h5")
             for what, row in (("equal", "equal-weight"), ("fused", "fused")):
-                stores.append(self.file(f"round{number}/target-{what}.h5"))
-                names.append(f"{row}/{when}")
+                found[f"{row}/{when}"] = self.own(f"round{number}/target-{what}.h5")
         if rounds > 1:
-            stores += [self.file("round1/pseudo.h5"), self.file("round1/pseudo-fitted.h5")]
-            names += ["pseudo", "pseudo-fitted"]
+            found["pseudo"] = self.own("round1/pseudo.h5")
+            found["pseudo-fitted"] = self.own("round1/pseudo-fitted.h5")
+        return found
+
+    def score(self, step: str, rows: Mapping[str, str], out: str) -> None:
+        """Score stores against the truth: the only steps that read it."""
         self.add(
-            "result/score",
+            step,
             "score",
-            stores=stores,
-            names=names,
+            stores=list(rows.values()),
+            names=list(rows),
             labels=self.file("data/labels.csv"),
-            out=self.file("scores.json"),
+            out=out,
         )
+
+    def loop(self) -> None:
+        """Add the paper's loop: branches, vote, pseudo-labels, retraining, vote."""
+        for round_number in range(1, 2 + self.settings.adapt.rounds):
+            if round_number > 1:
+                self.adapt()
+            for branch in self.settings.branches:
+                self.branch(branch, round_number)
+            self.fuse(round_number)
+
+    def results(self) -> None:
+        """Score everything, and write the submission."""
+        self.score("result/score", self.scored(), self.file("scores.json"))
         self.add(
             "result/submit",
             "submit",
-            probs=self.file(f"round{rounds}/target-fused.h5"),
+            probs=self.own(f"round{1 + self.settings.adapt.rounds}/target-fused.h5"),
             out=self.file("submission.zip"),
             **self.settings.submit,
         )
@@ -276,15 +386,9 @@ class Planner:
 
 def plan(settings: RunSettings, folder: Path, known: Registry) -> list[Step]:
     """Return all steps of a recipe except the report, which is made of their summary."""
-    for name in settings.trackers:
-        known.get("trackers", name)
     planner = Planner(settings, folder, known)
+    planner.trackers()
     planner.data()
-    for round_number in range(1, 2 + settings.adapt.rounds):
-        if round_number > 1:
-            planner.adapt()
-        for branch in settings.branches:
-            planner.branch(branch, round_number)
-        planner.fuse(round_number)
+    planner.loop()
     planner.results()
     return planner.steps

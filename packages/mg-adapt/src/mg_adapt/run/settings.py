@@ -36,6 +36,8 @@ class BranchSettings:
         crops: which crop store it reads, for modalities that read streams.
         train: training settings over the model's own recipe; ``adapt``: changes to them after adaptation.
         options: of the model. input: of the modality.
+        flip_average: average the logits with those of the mirrored clip (paper 4.2); None = as trained.
+        dann: weight of adversarial training against the target's inputs in the first round, 0 = off.
         floor: accuracy below which the result calls the branch failing.
     """
 
@@ -48,12 +50,18 @@ class BranchSettings:
     adapt: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     input: Mapping[str, Any] = field(default_factory=dict)
+    flip_average: bool | None = None
+    dann: float = 0.0
     floor: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptSettings:
-    """Pseudo-labelling (paper 3.3). ``rounds`` = 0 leaves it out; the rest is of ``mg adapt``."""
+    """Pseudo-labelling (paper 3.3). ``rounds`` = 0 leaves it out; most of the rest is of ``mg adapt``.
+
+    ``folds`` = 0 keeps the vote of the first round; K > 0 searches it again after retraining, on logits of
+    validation clips by models of which each left out one of K parts of the validation people.
+    """
 
     rounds: int = 1
     adapter: str = "threshold"
@@ -61,6 +69,57 @@ class AdaptSettings:
     temperature: float | str = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
     use: tuple[str, ...] = ("train", "val")
+    folds: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowSettings:
+    """One row of ``mg ablate``: a branch of the recipe, a change of one, or a fusion of all of them.
+
+    Args:
+        title: what tables call it.
+        branch: the branch that is scored, or that the row starts from if it changes anything.
+        when: ``before`` or ``after`` pseudo-labels.
+        fuser: ``soft-vote`` is the recipe's own vote, ``equal-weight`` its mean; any other registered fuser
+            is fitted on validation in the first round and keeps its parameters.
+        crop: changes to the options of the branch's crops. The rest: changes to the branch.
+    """
+
+    name: str
+    title: str = ""
+    branch: str = ""
+    when: str = "before"
+    fuser: str = ""
+    fuser_options: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
+    preset: str = ""
+    modality: str = ""
+    crops: str = ""
+    crop: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    input: Mapping[str, Any] = field(default_factory=dict)
+    flip_average: bool | None = None
+    dann: float = 0.0
+
+    @property
+    def trains(self) -> tuple[str, ...]:
+        """Names of the changes that need a training of their own."""
+        names = ("model", "preset", "modality", "crops", "crop", "train", "options", "input", "dann")
+        return tuple(name for name in names if getattr(self, name))
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Names of all changes to the branch."""
+        return (*self.trains, *(("flip_average",) if self.flip_average is not None else ()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationSettings:
+    """What ``mg ablate`` compares: ``rows`` in their order (none: the paper's Table 2) over ``seeds``."""
+
+    seeds: tuple[int, ...] = ()
+    rows: tuple[RowSettings, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +146,7 @@ class RunSettings:
     adapt: AdaptSettings = field(default_factory=AdaptSettings)
     submit: Mapping[str, Any] = field(default_factory=dict)
     machine: MachineSettings = field(default_factory=MachineSettings)
+    ablation: AblationSettings = field(default_factory=AblationSettings)
     trackers: tuple[str, ...] = ()
 
 
@@ -155,6 +215,7 @@ def parse(recipe: Mapping[str, Any]) -> RunSettings:
         "data": _build(DataSettings, table.pop("data", {}), "[data]"),
         "adapt": _build(AdaptSettings, table.pop("adapt", {}), "[adapt]"),
         "machine": _build(MachineSettings, table.pop("machine", {}), "[machine]"),
+        "ablation": _ablation(table.pop("ablation", {})),
         "branches": tuple(
             _build(BranchSettings, value, f"[branches.{name}]", name=name) for name, value in branches.items()
         ),
@@ -162,12 +223,42 @@ def parse(recipe: Mapping[str, Any]) -> RunSettings:
     settings = _build(RunSettings, table, "the recipe", **nested)
     if settings.adapt.rounds not in (0, 1):
         raise UsageError("[adapt] rounds must be 0 or 1: the recipe retrains once, from scratch (paper 3.3)")
+    folds = settings.adapt.folds
+    if not isinstance(folds, int) or folds < 0:
+        raise UsageError(f"[adapt] folds must be a whole number of at least 0, found {folds!r}")
     if isinstance(settings.trackers, str):
         raise UsageError(f"trackers must be a list of names, found '{settings.trackers}'")
     for branch in settings.branches:
         if branch.crops and branch.crops not in settings.crops:
             raise UsageError(f"[branches.{branch.name}]: there is no table [crops.{branch.crops}]")
     return settings
+
+
+def _ablation(table: Any) -> AblationSettings:
+    if not isinstance(table, Mapping):
+        raise UsageError(f"[ablation] must be a table, found {table!r}")
+    rows = table.get("rows", {})
+    if not isinstance(rows, Mapping):
+        raise UsageError(f"[ablation.rows] must be a table of rows, found {rows!r}")
+    for name in rows:
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"row name '{name}' may hold letters, digits, '.', '_' and '-' only")
+    built = tuple(
+        _build(RowSettings, value, f"[ablation.rows.{name}]", name=name) for name, value in rows.items()
+    )
+    rest = {key: value for key, value in table.items() if key != "rows"}
+    found = _build(AblationSettings, rest, "[ablation]", rows=built)
+    check_seeds(found.seeds, "[ablation] seeds")
+    return found
+
+
+def check_seeds(seeds: Any, where: str) -> None:
+    """Raise UsageError unless these are distinct whole numbers of at least 0."""
+    good = isinstance(seeds, (list, tuple)) and all(
+        isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds
+    )
+    if not good or len(set(seeds)) != len(seeds):
+        raise UsageError(f"{where}: wanted distinct whole numbers of at least 0, found {seeds!r}")
 
 
 def _resolve_files(value: Any, folder: Path) -> None:
@@ -203,6 +294,6 @@ def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str,
         for key, value in table.items() if isinstance(table, dict) else ():
             if key == "source" or key.endswith("_file"):
                 table[key] = str((path.parent / value).resolve()) if value else value
-    for table in (resolved.get("train"), resolved.get("branches")):
+    for table in (resolved.get("train"), resolved.get("branches"), resolved.get("ablation")):
         _resolve_files(table, path.parent)
     return parse(resolved), resolved

@@ -63,7 +63,12 @@ def describe(
 def merge_metrics(folder: Path, settings: RunSettings) -> dict[str, Any]:
     """Return scores.json with the rows of the single best branch and the notes of each row added."""
     metrics: dict[str, Any] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    fusion = json.loads((folder / "round1" / "fusion.json").read_text(encoding="utf-8"))
+    votes = {"before": json.loads((folder / "round1" / "fusion.json").read_text(encoding="utf-8"))}
+    votes["after"] = votes["before"]
+    if settings.adapt.folds and settings.adapt.rounds:
+        # Searched again, on out-of-fold logits.
+        votes["after"] = json.loads((folder / "round2" / "fusion.json").read_text(encoding="utf-8"))
+    fusion = votes["before"]
     best = single_best(fusion, [branch.name for branch in settings.branches])
     rows = metrics["scores"]
     for when in _WHEN:
@@ -75,14 +80,14 @@ def merge_metrics(folder: Path, settings: RunSettings) -> dict[str, Any]:
             row = rows.get(f"{branch.name}/{when}")
             if row is None:
                 continue
-            weight = float(fusion["weights"][branch.name])
+            weight = float(votes[when]["weights"][branch.name])
             parts = [f"vote weight {weight:.2f}" if weight else "vote weight 0: takes no part"]
             if row["accuracy"] < branch.floor:
                 parts.append(f"FAILING: below its floor of {100 * branch.floor:.0f} %")
             notes[f"{branch.name}/{when}"] = ", ".join(parts)
     for when in _WHEN:
         notes[f"single-best/{when}"] = f"{best}, chosen on validation"
-        notes[f"fused/{when}"] = f"temperature {fusion['temperature']:.2f}"
+        notes[f"fused/{when}"] = f"temperature {votes[when]['temperature']:.2f}"
     metrics["notes"] = {name: note for name, note in notes.items() if name in rows}
     return metrics
 

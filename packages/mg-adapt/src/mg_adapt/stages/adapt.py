@@ -11,6 +11,7 @@ import numpy as np
 from mg_adapt.adapters import model_votes
 from mg_adapt.files import file_digest
 from mg_adapt.recipe import overlay_options
+from mg_adapt.stages.folds import write_out_of_fold_splits
 from mg_adapt.target import (
     VoteParameters,
     check_round,
@@ -37,6 +38,7 @@ def adapt(
     temperature: str | float = 1.0,
     round: int = 1,
     options: Mapping[str, Any] | None = None,
+    folds: int = 0,
 ) -> StageResult:
     """Write the pseudo-labels that an adapter finds in the weighted vote of the target's logits.
 
@@ -47,6 +49,8 @@ def adapt(
             at the fitted tau is reported in any case.
         round: 1 refuses logits of models that trained on target clips.
         options: further options of the adapter.
+        folds: after retraining on validation too, a vote may be fitted only on logits of models that left the
+            clips out; so many splits for such models are written beside ``out`` (see ``mg folds``).
 
     Raises:
         StoreError, UsageError, TaintError: stores that do not fit one another, or a round too many.
@@ -54,6 +58,8 @@ def adapt(
     """
     if not logits:
         raise UsageError("mg adapt: give at least one logit store of the target")
+    if folds < 0:
+        raise UsageError(f"--folds must be at least 0, found {folds}")
     parts = read_split(split)
     candidates = require_target(parts)
     stores = [read_logits(path) for path in logits]
@@ -139,7 +145,10 @@ def adapt(
         data["fitted_temperature"] = parameters.temperature
         data["yield_at_fitted_temperature"] = exceeding / candidates
         text += f"; at the fitted tau {parameters.temperature:g} it would be {exceeding / candidates:.1%}"
-    return StageResult(data=data, text=f"{text}\n{out}")
+    splits = write_out_of_fold_splits(parts, out, folds)
+    data["folds"] = [str(path) for path in splits]
+    text += "".join(f"\n{path}" for path in (out, *splits))
+    return StageResult(data=data, text=text)
 
 
 def _inputs(stores: Sequence[LogitsStore], split: SplitStore, params: Path | None) -> dict[str, str]:

@@ -1,0 +1,75 @@
+"""The ``mg ablate`` command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mg_adapt.run import ablation_summary
+from mg_adapt.run.ablation import plan_ablation
+from mg_adapt.run.execute import Runner, only_run
+from mg_adapt.run.settings import check_seeds, load
+from mg_data.contract import Console, StageResult
+from mg_data.plugins import registry
+from mg_data.store import publish_json
+
+
+def ablate(
+    *,
+    console: Console,
+    recipe: Path,
+    out: Path | None,
+    seeds: Sequence[int] = (),
+    set: dict[str, Any] | None = None,
+    jobs: int | None = None,
+    force: bool = False,
+    dry: bool = False,
+) -> StageResult:
+    """Fill the table of a recipe's ablation: every row of every seed is a cell, kept once it is finished.
+
+    Data are prepared once; rows that share a training share it. A call that is broken off goes on where it
+    was, and the tables are written of the cells that are there, also when a step fails.
+
+    Args:
+        seeds: over the recipe's ``[ablation] seeds``; without both the recipe's own seed.
+
+    Raises:
+        UsageError: a recipe that cannot be read or planned.
+        MgError: whatever a step raised.
+    """
+    settings, resolved = load(recipe, dict(set or {}))
+    check_seeds(list(seeds), "--seeds")
+    chosen = tuple(seeds) or settings.ablation.seeds or (settings.seed,)
+    folder = (out or Path("runs") / f"{settings.name}-ablation").absolute()
+    known = registry()
+    ablation = plan_ablation(settings, folder, known, chosen)
+    if dry:
+        listing = [{"step": step.name, "stage": step.stage} for step in ablation.steps]
+        return StageResult(data={"steps": listing}, text="\n".join(step.name for step in ablation.steps))
+    with only_run(folder):
+        publish_json(folder / "recipe.json", resolved)
+        runner = Runner(folder, console, jobs or settings.machine.jobs, force)
+        try:
+            runner.run(ablation.steps)
+        finally:
+            found = ablation_summary.collect(ablation, settings, runner.results, known)
+            text = ablation_summary.write(folder, found)
+        figures = _draw(folder, found, console)
+    files = [folder / "ablation.md", folder / "ablation.csv", folder / "cells.csv", *figures]
+    return StageResult(
+        data={"run": str(folder), **found, "files": [str(path) for path in files]},
+        text=text + "\n" + "\n".join(str(path) for path in files),
+    )
+
+
+def _draw(folder: Path, found: dict[str, Any], console: Console) -> list[Path]:
+    try:
+        from mg_adapt.run.ablation_plot import plot_ablation
+    except ImportError:
+        console.warn("no figure was drawn: matplotlib is missing (pip install 'mg-adapt[plot]')")
+        return []
+    paths = [folder / "ablation.png", folder / "ablation.svg"]
+    for path in paths:
+        plot_ablation(path, found)
+    return paths
