@@ -11,7 +11,38 @@ from mg_data.contract.errors import StoreError
 from mg_data.store.digest import content_digest
 from mg_data.store.index import PathLike
 from mg_data.store.readers import read_store
-from mg_data.store.reading import guarded, open_file
+from mg_data.store.reading import attributes, guarded, open_file
+
+# Offsets -> what they divide; a later minor version may have others.
+_RAGGED = {"indptr": "values", "frame_indptr": "bytes", "clip_indptr": "box"}
+# Data sets with one row a clip, by group.
+_BY_CLIP = {
+    "index": ("clip_id", "subject_id", "video_id", "start", "stop", "label"),
+    "split": ("name", "label"),
+    "logits": ("values", "present"),
+    "probs": ("values",),
+    "pseudo": ("label", "confidence", "votes", "probs"),
+}
+
+
+def _check_lengths(file: h5py.File, path: PathLike, count: int) -> None:
+    """Raise StoreError unless everything that has one row a clip has ``count`` of them."""
+    found = {
+        f"{group}/{name}": len(file[group][name])
+        for group, names in _BY_CLIP.items()
+        for name in names
+        if group in file and name in file[group]
+    }
+    parts = [("joints", "indptr"), *((f"features/{name}", "indptr") for name in file.get("features", ()))]
+    parts += [(f"streams/{name}", "clip_indptr") for name in file.get("streams", ())]
+    for group, name in parts:
+        if group in file and name in file[group]:
+            found[f"{group}/{name}"] = len(file[group][name]) - 1
+        elif group in file and "values" in file[group]:
+            found[f"{group}/values"] = len(file[group]["values"])
+    for name, rows in found.items():
+        if rows != count:
+            raise StoreError(path, f"/{name} has rows for {rows} clips, wanted {count}")
 
 
 def _check_offsets(file: h5py.File, path: PathLike) -> None:
@@ -22,8 +53,8 @@ def _check_offsets(file: h5py.File, path: PathLike) -> None:
         if len(limits) == 0 or limits[0] != 0 or np.any(np.diff(limits) < 0):
             raise StoreError(path, f"/{name} is no list of growing offsets")
         group = item.parent
-        target = {"indptr": "values", "frame_indptr": "bytes", "clip_indptr": "box"}[name.rsplit("/", 1)[-1]]
-        if limits[-1] != len(group[target]):
+        target = _RAGGED.get(name.rsplit("/", 1)[-1], "")
+        if target in group and limits[-1] != len(group[target]):
             raise StoreError(
                 path,
                 f"/{name} ends at {limits[-1]}, but {target} has {len(group[target])} rows",
@@ -42,6 +73,7 @@ def check_store(path: PathLike) -> str:
     """
     store = read_store(path)
     try:
+        guarded(path, lambda: _check_lengths(store.file, path, len(store)))
         guarded(path, lambda: _check_offsets(store.file, path))
         stated = store.digest
         found = str(guarded(path, lambda: content_digest(store.file)))
@@ -59,7 +91,7 @@ def check_store(path: PathLike) -> str:
 def describe_store(path: PathLike) -> dict[str, Any]:
     """Return a JSON description of a store: header, rows, data sets, taint and provenance."""
     with open_file(path) as file:
-        header = {name: str(file.attrs[name]) for name in sorted(file.attrs)}
+        header = {name: str(value) for name, value in sorted(attributes(file).items())}
         parts: dict[str, Any] = {}
 
         def visit(name: str, item: Any) -> None:

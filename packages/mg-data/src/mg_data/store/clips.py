@@ -12,7 +12,7 @@ from mg_data.contract.errors import StoreError
 from mg_data.store.index import PathLike, check_class_names, check_clip_ids
 from mg_data.store.provenance import Provenance
 from mg_data.store.ragged import RaggedColumn
-from mg_data.store.reading import StoreFile, read_text
+from mg_data.store.reading import StoreFile, attributes, read_text
 from mg_data.store.writing import StreamingWriter
 
 
@@ -157,12 +157,12 @@ class ClipsStore(StoreFile):
         self.image_size = (0, 0)
         self.camera: tuple[float, ...] | None = None
         if "joints" in file:
-            attributes = file["joints/values"].attrs
-            self.layout = str(attributes.get("layout", ""))
-            self.columns = tuple(str(attributes.get("columns", "x,y,confidence")).split(","))
-            size = attributes.get("image_size", (0, 0))
+            given = attributes(file["joints/values"])
+            self.layout = str(given.get("layout", ""))
+            self.columns = tuple(str(given.get("columns", "x,y,confidence")).split(","))
+            size = given.get("image_size", (0, 0))
             self.image_size = (int(size[0]), int(size[1]))
-            camera = tuple(float(value) for value in attributes.get("camera", ()))
+            camera = tuple(float(value) for value in given.get("camera", ()))
             self.camera = camera if len(camera) == 4 else None
             # Lists: reading one number of an array costs more than copying a short clip.
             self._joint_limits: list[int] = file["joints/indptr"][()].tolist()
@@ -188,7 +188,7 @@ class ClipsStore(StoreFile):
 
     def signal_attributes(self, name: str) -> dict[str, Any]:
         """Return the attributes of a signal (``rate_hz``, ``units``)."""
-        return dict(self.file[f"features/{name}/values"].attrs)
+        return attributes(self.file[f"features/{name}/values"])
 
 
 def read_clips(path: PathLike) -> ClipsStore:

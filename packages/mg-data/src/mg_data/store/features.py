@@ -15,7 +15,7 @@ from mg_data.contract.errors import StoreError
 from mg_data.store.index import PathLike, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
 from mg_data.store.ragged import RaggedColumn
-from mg_data.store.reading import StoreFile
+from mg_data.store.reading import StoreFile, attributes
 from mg_data.store.score_checks import check_labels, write_index
 from mg_data.store.taint import Taint
 from mg_data.store.writing import StoreWriter, create_store
@@ -139,7 +139,7 @@ class FeaturesStore(StoreFile):
         """Return what is known of a signal (``rate_hz``, ``units``, ``channels`` ...); C as ``channels``."""
         self._signal_limits(name)
         values = self.file[f"features/{name}/values"]
-        return {"channels": int(values.shape[1]), **values.attrs}
+        return {"channels": int(values.shape[1]), **attributes(values)}
 
     def _signal_limits(self, name: str) -> NDArray[np.int64]:
         if name not in self._limits:

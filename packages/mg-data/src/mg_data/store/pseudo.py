@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from mg_data.contract.errors import StoreError
 from mg_data.store.index import PathLike, check_class_names, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
-from mg_data.store.reading import StoreFile
+from mg_data.store.reading import StoreFile, attributes
 from mg_data.store.score_checks import check_labels, write_index
 from mg_data.store.taint import Taint
 from mg_data.store.writing import create_store
@@ -78,15 +78,16 @@ class PseudoStore(StoreFile):
     def _load(self) -> None:
         super()._load()
         group = self.file["pseudo"]
+        votes, facts = attributes(group["votes"]), attributes(group)
         self.labels: NDArray[np.int32] = np.asarray(group["label"][()], np.int32)
         self.confidence: NDArray[np.float32] = np.asarray(group["confidence"][()], np.float32)
         self.votes: NDArray[np.int32] = np.asarray(group["votes"][()], np.int32)
-        self.model_names = tuple(name for name in str(group["votes"].attrs["models"]).split("\n") if name)
+        self.model_names = tuple(name for name in str(votes["models"]).split("\n") if name)
         self.probs: NDArray[np.float32] | None = group["probs"][()] if "probs" in group else None
-        self.threshold = float(group.attrs["threshold"])
-        self.temperature = float(group.attrs["temperature"])
-        self.round = int(group.attrs["round"])
-        self.candidates = int(group.attrs.get("candidates", 0))
+        self.threshold = float(facts["threshold"])
+        self.temperature = float(facts["temperature"])
+        self.round = int(facts["round"])
+        self.candidates = int(facts.get("candidates", 0))
         check_labels(self.path, self.labels, len(self.clip_ids), len(self.class_names))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.contained import check_contained
 from mg_data.store.index import PathLike, check_clip_ids, match_rows
 from mg_data.store.mapped import MappedFile, MappedRows, map_rows, open_mapped
 from mg_data.store.provenance import Provenance
@@ -52,13 +53,22 @@ def open_file(path: PathLike) -> h5py.File:
     return file
 
 
+def attributes(item: h5py.File | h5py.Group | h5py.Dataset) -> dict[str, Any]:
+    """Return an object's attributes; texts as ``str``, those of fixed length (C, MATLAB ...) too."""
+    return {
+        name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        for name, value in item.attrs.items()
+    }
+
+
 def _check_header(file: h5py.File, path: PathLike) -> None:
-    if file.attrs.get("mg_format") != FORMAT:
+    header = attributes(file)
+    if header.get("mg_format") != FORMAT:
         raise StoreError(path, "is an HDF5 file but no mg store", f"attribute mg_format must be '{FORMAT}'")
-    kind = file.attrs.get("mg_kind")
+    kind = header.get("mg_kind")
     if kind not in KINDS:
         raise StoreError(path, f"has unknown kind {kind!r}", f"known kinds: {', '.join(KINDS)}")
-    text = str(file.attrs.get("mg_min_reader", file.attrs.get("mg_format_version", "?")))
+    text = str(header.get("mg_min_reader", header.get("mg_format_version", "?")))
     try:
         needed = parse_version(text)
     except ValueError:
@@ -79,7 +89,7 @@ def guarded(path: PathLike, read: Callable[[], Any]) -> Any:
         raise
     except KeyError as error:
         raise StoreError(path, f"lacks a required part: {error.args[0]}") from error
-    except (OSError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise StoreError(path, f"is damaged: {first}", "write or copy it again") from error
 
@@ -99,12 +109,13 @@ class StoreFile:
         self._mapped_file: MappedFile | None = None
         self._mapped: dict[str, MappedRows | None] = {}
         file = self.file
-        if file.attrs["mg_kind"] != self.kind:
-            found = file.attrs["mg_kind"]
+        header = attributes(file)
+        if header["mg_kind"] != self.kind:
             self.close()
-            raise StoreError(path, f"is a store of kind '{found}', wanted '{self.kind}'")
-        self.digest = str(file.attrs.get("mg_content_digest", ""))
-        self.writer = str(file.attrs.get("mg_writer", ""))
+            raise StoreError(path, f"is a store of kind '{header['mg_kind']}', wanted '{self.kind}'")
+        guarded(path, lambda: check_contained(file, path))
+        self.digest = str(header.get("mg_content_digest", ""))
+        self.writer = str(header.get("mg_writer", ""))
         guarded(path, self._load)
 
     @property
@@ -164,12 +175,12 @@ class StoreFile:
         self.clip_ids: NDArray[np.str_] = read_text(file, "index/clip_id")
         check_clip_ids(self.clip_ids, self.path)
         self._sorter = np.argsort(self.clip_ids).astype(np.int64)
-        self.dataset = str(file["index"].attrs.get("dataset", ""))
+        self.dataset = str(attributes(file["index"]).get("dataset", ""))
         self.class_names: tuple[str, ...] = ()
         self.vocabulary = ""
         if "classes/name" in file:
             self.class_names = tuple(read_text(file, "classes/name").tolist())
-            self.vocabulary = str(file["classes/name"].attrs.get("vocabulary", ""))
+            self.vocabulary = str(attributes(file["classes/name"]).get("vocabulary", ""))
         self.provenance = Provenance()
         if "provenance/json" in file:
             self.provenance = Provenance.from_json(file["provenance/json"].asstr()[()])
@@ -197,17 +208,17 @@ def read_taint(file: h5py.File) -> Taint:
     return Taint.of(
         group["trained_on"][()] if "trained_on" in group else (),
         group["selected_on"][()] if "selected_on" in group else (),
-        str(group.attrs.get("state", "unknown")) == "known",
+        str(attributes(group).get("state", "unknown")) == "known",
     )
 
 
 def store_kind(path: PathLike) -> str:
     """Return the kind of a store file, after checking its header."""
     with open_file(path) as file:
-        return str(file.attrs["mg_kind"])
+        return str(attributes(file)["mg_kind"])
 
 
 def stored_digest(path: PathLike) -> str:
     """Return the content digest that a store's header states (``mg store check`` recomputes it)."""
     with open_file(path) as file:
-        return str(file.attrs.get("mg_content_digest", ""))
+        return str(attributes(file).get("mg_content_digest", ""))

@@ -6,7 +6,6 @@ Stores that do not fit there are read and written by :mod:`mg_data.store.score_b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from mg_data.contract.errors import StoreError
 from mg_data.store.index import PathLike, check_class_names, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
-from mg_data.store.reading import StoreFile
+from mg_data.store.reading import StoreFile, attributes
 from mg_data.store.schema import PROB_FLOOR, PROB_STORE_TOLERANCE, PROBS_TOLERANCE, SPACES
 from mg_data.store.score_checks import as_log, check_labels, check_rows_sum_to_one, check_scores, write_index
 from mg_data.store.taint import Taint
@@ -131,16 +130,16 @@ class LogitsHeader(StoreFile):
     kind = "logits"
 
     def _load_model(self) -> None:
-        attributes: dict[str, Any] = dict(self.file["logits/values"].attrs)
-        self.space = str(attributes.get("space", "logit"))
+        given = attributes(self.file["logits/values"])
+        self.space = str(given.get("space", "logit"))
         if self.space not in SPACES:
             raise StoreError(self.path, f"has unknown space '{self.space}', known: {', '.join(SPACES)}")
-        self.model = str(attributes.get("model", ""))
-        self.modality = str(attributes.get("modality", ""))
-        self.branch = str(attributes.get("branch", ""))
-        self.tta = str(attributes.get("tta", ""))
-        self.seed = int(attributes.get("seed", 0))
-        self.checkpoint_digest = str(attributes.get("checkpoint_digest", ""))
+        self.model = str(given.get("model", ""))
+        self.modality = str(given.get("modality", ""))
+        self.branch = str(given.get("branch", ""))
+        self.tta = str(given.get("tta", ""))
+        self.seed = int(given.get("seed", 0))
+        self.checkpoint_digest = str(given.get("checkpoint_digest", ""))
 
     @property
     def key(self) -> str:

@@ -11,7 +11,7 @@ from mg_data.contract.errors import StoreError
 from mg_data.store.index import PathLike
 from mg_data.store.provenance import Provenance
 from mg_data.store.ragged import RaggedColumn
-from mg_data.store.reading import StoreFile
+from mg_data.store.reading import StoreFile, attributes
 from mg_data.store.schema import ENCODINGS
 from mg_data.store.writing import StreamingWriter
 
@@ -107,10 +107,11 @@ class StreamsStore(StoreFile):
         if self.stream not in names:
             raise StoreError(self.path, f"holds no stream '{self.stream}' (it has: {', '.join(names)})")
         group = self.file[f"streams/{self.stream}"]
-        self.encoding = str(group.attrs["encoding"])
-        self.channels = int(group.attrs["channels"])
-        self.scale = float(group.attrs.get("scale", 1.0))
-        self.offset = float(group.attrs.get("offset", 0.0))
+        facts = attributes(group)
+        self.encoding = str(facts["encoding"])
+        self.channels = int(facts["channels"])
+        self.scale = float(facts.get("scale", 1.0))
+        self.offset = float(facts.get("offset", 0.0))
         self._clip_limits: NDArray[np.int64] = group["clip_indptr"][()]
         self._frame_limits: NDArray[np.int64] = group["frame_indptr"][()]
         self.num_frames: NDArray[np.int64] = np.diff(self._clip_limits)

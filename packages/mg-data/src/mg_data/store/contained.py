@@ -1,0 +1,51 @@
+"""A store holds all its data itself: links and data sets that lead out of the file are refused.
+
+HDF5 follows them silently: whoever opens a stranger's file would read others of his own files, the content
+digest would not cover them, and a source that is missing reads as zeros.
+"""
+
+from __future__ import annotations
+
+import h5py
+
+from mg_data.contract.errors import StoreError
+from mg_data.store.index import PathLike
+
+
+def _refuse(path: PathLike, place: str, what: str) -> StoreError:
+    return StoreError(path, f"{place} {what}", "a store holds all its data itself; write it without links")
+
+
+def _check_link(path: PathLike, place: str, link: object) -> None:
+    if isinstance(link, h5py.ExternalLink):
+        raise _refuse(path, place, f"is a link to {link.path} of the file '{link.filename}'")
+    if isinstance(link, h5py.SoftLink):
+        raise _refuse(path, place, f"is a link to {link.path}")
+
+
+def _check_dataset(path: PathLike, place: str, dataset: h5py.Dataset) -> None:
+    if dataset.external:
+        raise _refuse(path, place, f"is read from the file '{dataset.external[0][0]}'")
+    if dataset.is_virtual:
+        for source in dataset.virtual_sources():
+            if source.file_name != ".":
+                raise _refuse(path, place, f"is put together from the file '{source.file_name}'")
+
+
+def check_contained(file: h5py.File, path: PathLike) -> None:
+    """Raise StoreError for a soft or external link, external storage or a virtual source in another file."""
+    seen = {h5py.h5o.get_info(file.id).addr}
+    groups: list[h5py.Group] = [file["/"]]
+    while groups:
+        group = groups.pop()
+        for name in group:
+            place = f"{group.name.rstrip('/')}/{name}"
+            _check_link(path, place, group.get(name, getlink=True))
+            item = group[name]
+            if isinstance(item, h5py.Dataset):
+                _check_dataset(path, place, item)
+            elif isinstance(item, h5py.Group):
+                address = h5py.h5o.get_info(item.id).addr
+                if address not in seen:  # hard links may go in circles
+                    seen.add(address)
+                    groups.append(item)
