@@ -187,8 +187,9 @@ def check_frames_can_be_read(bench: DatasetBench) -> str:
         raise DoesNotApply("it has no frames")
     clip = bench.clips()[0]
     length = min(3, clip.stop - clip.start)
+    root = bench.source if bench.source.is_dir() else bench.source.parent
     for stream in spec.streams:
-        source = resolve(spec.frames)(bench.source, stream)
+        source = resolve(spec.frames)(root, stream)
         frames = list(source.frames(clip.video_id, clip.start, clip.start + length))
         require(len(frames) == length, f"stream '{stream}': {len(frames)} frames, {length} were asked for")
         looks = {(frame.ndim, str(frame.dtype), frame.shape[:2]) for frame in frames}

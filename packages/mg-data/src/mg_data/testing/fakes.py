@@ -47,13 +47,6 @@ class _Silent:
         """Show nothing."""
 
 
-def _native(layout: LayoutSpec) -> LayoutSpec:
-    """Return the layout that a store would hold: the one that this one is picked from."""
-    while layout.source:
-        layout = find_layout(layout.source)
-    return layout
-
-
 def _walk(
     rng: np.random.Generator, frames: int, layout: LayoutSpec
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -75,11 +68,11 @@ def write_fake_clips(path: Path, *, layout: str = "coco-17", signal: str = "iner
     """Write a clips store of six clips with keypoints and a signal of six channels, and return its path.
 
     Args:
-        layout: of the keypoints; one that is picked from another is stored as that other. "" for none.
+        layout: of the keypoints, "" for none.
         signal: name of the signal.
     """
     rng = np.random.default_rng(0)
-    stored = _native(find_layout(layout)) if layout else None
+    stored = find_layout(layout) if layout else None
     spatial = stored is not None and stored.dims == "xyz"
     with ClipsWriter(
         path,
