@@ -1,7 +1,8 @@
 """A store holds all its data itself: links and data sets that lead out of the file are refused.
 
 HDF5 follows them silently: whoever opens a stranger's file would read others of his own files, the content
-digest would not cover them, and a source that is missing reads as zeros.
+digest would not cover them, and a source that is missing reads as zeros. So do parts of a data set that were
+never written, and a few bytes can claim more of them than there is memory.
 """
 
 from __future__ import annotations
@@ -32,8 +33,17 @@ def _check_dataset(path: PathLike, place: str, dataset: h5py.Dataset) -> None:
                 raise _refuse(path, place, f"is put together from the file '{source.file_name}'")
 
 
+def _check_written(path: PathLike, place: str, dataset: h5py.Dataset) -> None:
+    stored, claimed = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
+    # What is compressed (no writer of ours does) says little by its size.
+    if dataset.compression is None and dataset.scaleoffset is None and stored < claimed:
+        raise StoreError(
+            path, f"{place} is not written completely: {stored} of {claimed} bytes", "write or copy it again"
+        )
+
+
 def check_contained(file: h5py.File, path: PathLike) -> None:
-    """Raise StoreError for a soft or external link, external storage or a virtual source in another file."""
+    """Raise StoreError for links, data in other files, and data sets that were not written completely."""
     seen = {h5py.h5o.get_info(file.id).addr}
     groups: list[h5py.Group] = [file["/"]]
     while groups:
@@ -44,6 +54,8 @@ def check_contained(file: h5py.File, path: PathLike) -> None:
             item = group[name]
             if isinstance(item, h5py.Dataset):
                 _check_dataset(path, place, item)
+                if not item.is_virtual and item.size:
+                    _check_written(path, place, item)
             elif isinstance(item, h5py.Group):
                 address = h5py.h5o.get_info(item.id).addr
                 if address not in seen:  # hard links may go in circles

@@ -77,7 +77,7 @@ def _check_header(file: h5py.File, path: PathLike) -> None:
         raise StoreError(
             path,
             f"needs a reader of format {text}, this one reads {FORMAT_VERSION}",
-            "upgrade mg-data, or write it with 'mg store convert --format 1.0'",
+            "upgrade mg-data",
         )
 
 
@@ -89,7 +89,7 @@ def guarded(path: PathLike, read: Callable[[], Any]) -> Any:
         raise
     except KeyError as error:
         raise StoreError(path, f"lacks a required part: {error.args[0]}") from error
-    except (OSError, RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, IndexError, AttributeError, MemoryError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise StoreError(path, f"is damaged: {first}", "write or copy it again") from error
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mg_data.contract.errors import StoreError
 from mg_data.store.index import PathLike, check_class_names
 from mg_data.store.provenance import Provenance
-from mg_data.store.reading import guarded, read_taint, read_text
+from mg_data.store.reading import attributes, guarded, read_taint, read_text
 from mg_data.store.schema import PROB_STORE_TOLERANCE, PROBS_TOLERANCE, SPACES
 from mg_data.store.score_checks import as_log, check_rows_sum_to_one, check_scores
 from mg_data.store.scores import LogitsHeader
@@ -31,9 +31,9 @@ class LogitsBlocks(LogitsHeader):
         file = self.file
         shape = file["logits/values"].shape
         self.count = int(file["index/clip_id"].shape[0])
-        self.dataset = str(file["index"].attrs.get("dataset", ""))
+        self.dataset = str(attributes(file["index"]).get("dataset", ""))
         self.class_names = check_class_names(read_text(file, "classes/name").tolist(), self.path)
-        self.vocabulary = str(file["classes/name"].attrs.get("vocabulary", ""))
+        self.vocabulary = str(attributes(file["classes/name"]).get("vocabulary", ""))
         self.provenance = Provenance()
         if "provenance/json" in file:
             self.provenance = Provenance.from_json(file["provenance/json"].asstr()[()])
