@@ -41,8 +41,10 @@ _BLOCK_ELEMENTS = 2_000_000
 # Fewest rows a block has: temporary files are dealt out to count / rows places.
 _FEWEST_ROWS = 256
 _ROWS_READ = 65_536
+# Blocks of these that are dealt out at a time.
+_BLOCKS_DEALT = 2
 # Rows voted on at a time: the temporary arrays of so few stay in the processor's cache.
-_ROWS_FUSED = 2_048
+_ROWS_FUSED = 4_096
 # More elements than this in all stores (128 MB of float64) are fused in blocks by the command.
 _LARGE = 16_000_000
 _FUSERS = ("soft-vote", "log-mean", "majority", "rank")
@@ -178,7 +180,7 @@ class _Spooled:
         self._file = folder / f"{len(list(folder.iterdir()))}.rows"
         filled = self._begins[:-1].copy()
         with self._file.open("wb") as file:
-            for begin, end in _blocks(store.count, max(rows, _ROWS_READ // 4)):
+            for begin, end in _blocks(store.count, max(rows, _BLOCKS_DEALT * _ROWS_READ)):
                 records = np.empty(end - begin, dtype=self._type)
                 records["place"] = places[begin:end]
                 records["values"], records["present"] = store.read(begin, end)

@@ -6,7 +6,7 @@ Imports numpy and the contract; never a store, so that it serves any classificat
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,28 @@ VERSION = 1
 VERSION_OF_SEVERAL = 2
 
 
+# Elements of a block of rows that are worked on at a time: few enough to stay in the processor's cache.
+_BLOCK_ELEMENTS = 65_536
+
+
+def _row_blocks(rows: int, classes: int) -> Iterator[slice]:
+    step = max(1, _BLOCK_ELEMENTS // classes)
+    for begin in range(0, rows, step):
+        yield slice(begin, begin + step)
+
+
+def _softmax_by_class(scores: FloatArray, temperature: float) -> FloatArray:
+    """Return (K, N) softmax(L / tau) of (N, K): over few classes, sums down columns are several times as fast."""
+    scaled = np.array(scores.T, dtype=np.float64, order="C")
+    # The maximum is subtracted before the division: L / tau may overflow for a small tau, a
+    # difference below 0 cannot.
+    scaled -= scaled.max(axis=0)
+    scaled /= temperature
+    np.exp(scaled, out=scaled)
+    scaled /= scaled.sum(axis=0)
+    return scaled
+
+
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> FloatArray:
     """Return softmax(L / tau) over the last axis (paper Eq. 2), safe for large logits.
 
@@ -37,14 +59,12 @@ def softmax(logits: ArrayLike, temperature: float = 1.0) -> FloatArray:
     >>> softmax([[0.0, 0.0]]).tolist()
     [[0.5, 0.5]]
     """
-    scaled = np.asarray(logits, dtype=np.float64)
-    # The maximum is subtracted before the division: L / tau may overflow for a small tau, a
-    # difference below 0 cannot.
-    scaled = np.asarray(scaled - scaled.max(axis=-1, keepdims=True), dtype=np.float64)
-    scaled /= temperature
-    np.exp(scaled, out=scaled)
-    scaled /= scaled.sum(axis=-1, keepdims=True)
-    return scaled
+    scores = np.asarray(logits, dtype=np.float64)
+    rows = scores.reshape(-1, scores.shape[-1])
+    result = np.empty(rows.shape)
+    for block in _row_blocks(*rows.shape):
+        result[block] = _softmax_by_class(rows[block], temperature).T
+    return result.reshape(scores.shape)
 
 
 def check_scores(logits: ArrayLike, present: ArrayLike | None) -> tuple[FloatArray, BoolArray]:
@@ -69,6 +89,9 @@ def check_scores(logits: ArrayLike, present: ArrayLike | None) -> tuple[FloatArr
         mask = np.asarray(present).astype(np.bool_)
         if mask.shape != scores.shape[:2]:
             raise ScoresError(f"present: found shape {mask.shape}, wanted {scores.shape[:2]} (models, clips)")
+    whole = bool(mask.all())
+    if whole and np.isfinite(scores).all():
+        return scores, mask
     bad = ~np.isfinite(scores).all(axis=2) & mask
     if bad.any():
         model, clip = (int(index) for index in np.argwhere(bad)[0])
@@ -76,7 +99,7 @@ def check_scores(logits: ArrayLike, present: ArrayLike | None) -> tuple[FloatArr
             f"logits: {int(bad.sum())} rows are not finite, the first is model {model}, clip row {clip}; "
             "mark missing answers in present and mend the rest"
         )
-    if not mask.all():
+    if not whole:
         scores = np.where(mask[:, :, None], scores, 0.0)
     return scores, mask
 
@@ -155,12 +178,10 @@ def soft_vote(
     scores, mask = check_scores(logits, present)
     shares = check_weights(weights, len(scores))
     tau = check_temperatures(temperature, len(scores))
-    total = np.zeros(scores.shape[1:])
+    voting = np.flatnonzero(shares)
+    # Added model by model and not as a product: leaving out a model of weight 0 must change no bit.
     mass = np.zeros(scores.shape[1])
-    for model in np.flatnonzero(shares):
-        probs = softmax(scores[model], tau[model])
-        probs *= (shares[model] * mask[model])[:, None]
-        total += probs
+    for model in voting:
         mass += shares[model] * mask[model]
     if (mass == 0).any():
         rows = np.flatnonzero(mass == 0)
@@ -168,7 +189,16 @@ def soft_vote(
             f"soft vote: {len(rows)} of {len(mass)} clips have no answer from a model of positive weight "
             f"(first rows {rows[:3].tolist()}); leave these clips out or give another model weight"
         )
-    return np.asarray(total / mass[:, None], dtype=np.float64)
+    result = np.empty(scores.shape[1:])
+    for block in _row_blocks(*result.shape):
+        total = np.zeros(result[block].shape[::-1])
+        for model in voting:
+            probs = _softmax_by_class(scores[model, block], tau[model])
+            probs *= shares[model] * mask[model, block]
+            total += probs
+        total /= mass[block]
+        result[block] = total.T
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)

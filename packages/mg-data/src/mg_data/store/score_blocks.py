@@ -196,6 +196,7 @@ def _stream(
         store.file["index"].attrs["dataset"] = dataset
         yield stream
         stream.finish()
+        store.ascending = True
         store.classes(names, vocabulary)
         store.taint(taint or Taint.unknown())
         store.provenance(provenance)
