@@ -27,6 +27,27 @@ COMMANDS = (
         ),
     ),
     CommandSpec(
+        path=("plugins", "new"),
+        summary="Write a plugin to start from: a distribution that passes the checks as it is.",
+        factory="mg_data.cli.plugin_new:new",
+        params=(
+            Param(name="name", positional=True, required=True, help="its distribution, such as mg-demo"),
+            Param(
+                name="kind",
+                required=True,
+                choices=("model", "modality", "dataset", "fuser", "pose"),
+                help="what it adds",
+            ),
+            Param(
+                name="out",
+                type="path",
+                role="output",
+                flags=("-o",),
+                help="folder to write, default: its name",
+            ),
+        ),
+    ),
+    CommandSpec(
         path=("models",),
         summary="List trainable models, their modalities and presets.",
         factory="mg_data.cli.inspect:models",
@@ -134,5 +155,5 @@ GROUP_SUMMARIES = {
     "store": "Look into stores, check and export them.",
     "models": "List, convert and export models.",
     "layouts": "List and draw keypoint layouts.",
-    "plugins": "List and check plugins.",
+    "plugins": "List plugins, check them, begin a new one.",
 }
