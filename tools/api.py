@@ -41,7 +41,7 @@ def _siblings_use() -> Iterator[tuple[str, str]]:
 def _released_names() -> Iterator[tuple[str, str]]:
     """Yield the names that releases of mg-data promised, by module."""
     for path in sorted(SNAPSHOTS.glob("mg-data-*.txt")):
-        for name in _entries(path.read_text(encoding="utf-8")):
+        for name in entries(path.read_text(encoding="utf-8")):
             module, _, rest = name.partition("/")
             if "/" not in rest:
                 yield module, rest
@@ -143,7 +143,7 @@ def describe() -> str:
 _NAME = re.compile(r"(?:class )?(\w+)(.*)", re.DOTALL)
 
 
-def _entries(text: str) -> dict[str, str]:
+def entries(text: str) -> dict[str, str]:
     """Return what is said of each name (``module/class/member``)."""
     found: dict[str, str] = {}
     module = owner = ""
@@ -204,7 +204,7 @@ def broken_promises(before: str, after: str) -> list[str]:
     A function may gain parameters with defaults, a record fields with defaults, a class members; a protocol
     that plugins implement may gain nothing.
     """
-    old, new = _entries(before), _entries(after)
+    old, new = entries(before), entries(after)
     problems = []
     for name, text in old.items():
         if name not in new:
@@ -227,7 +227,7 @@ def main(arguments: list[str]) -> int:
     found = describe()
     if "--write" in arguments:
         MG_DATA.write_text(found, encoding="utf-8")
-        print(f"{MG_DATA.relative_to(ROOT)}: {len(_entries(found))} names")
+        print(f"{MG_DATA.relative_to(ROOT)}: {len(entries(found))} names")
         return 0
     kept = MG_DATA.read_text(encoding="utf-8") if MG_DATA.exists() else ""
     sys.stderr.writelines(
