@@ -150,7 +150,7 @@ def move_ranges(release: Release) -> list[str]:
             if requirement.name != release.name or release.version in requirement.specifier:
                 continue
             path = package.folder / "pyproject.toml"
-            pattern = rf'"({re.escape(release.name)}(?:\[[\w,-]+\])?)[^"\[]*"'
+            pattern = rf'"({re.escape(release.name)}(?:\[[\w,-]+\])?)(?=[\s<>=~!"])[^"]*"'
             path.write_text(
                 re.sub(pattern, rf'"\g<1>{wanted}"', path.read_text(encoding="utf-8")), encoding="utf-8"
             )
