@@ -2,7 +2,7 @@
 
 Within a major version the public names only grow (tools/api.py), and a patch adds none. mg-data's major is
 that of the contract: a major release moves ``CONTRACT_VERSION`` to it. A contract that grew has a higher
-minor of its own. A new version of the store format has golden files, and a new major of it needs one of mg-data.
+minor of its own. A new version of the store format has golden files; a new major of it needs one of mg-data.
 """
 
 from __future__ import annotations

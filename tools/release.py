@@ -250,11 +250,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="do and check everything, keep nothing")
     given = parser.parse_args(arguments)
     try:
-        print(make_release(ROOT, given.package, given.part, dry_run=given.dry_run))
+        done = make_release(ROOT, given.package, given.part, dry_run=given.dry_run)
     except (ReleaseError, subprocess.SubprocessError, OSError) as error:
         print(f"release: error: {error}", file=sys.stderr)
         print("nothing was changed", file=sys.stderr)
         return 1
+    print(done)
     return 0
 
 
