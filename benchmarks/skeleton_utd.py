@@ -101,8 +101,9 @@ ROWS: dict[str, dict[str, Any]] = {
         "recipe": {"lr": 2e-3, "epochs": 60, "batch_size": 16, "ema": 0.999},
     },
 }
-# Two architectures over two streams each, chosen before any of them was scored.
-ENSEMBLE = ("decoupled-joint", "decoupled-limb", "ctr-gcn-joint", "ctr-gcn-limb")
+# Chosen by protocol ``choose`` at seed 0, where it has 98.15 % (joint and limb alone 92.59 %). Nine other sets
+# of these and ``st-gcn-limb`` have as much, one has one clip more.
+ENSEMBLE = ("decoupled-joint", "decoupled-limb", "decoupled-motion", "st-gcn")
 
 
 def _mg(*words: object) -> dict[str, Any]:
