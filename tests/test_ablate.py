@@ -26,21 +26,10 @@ subjects = ["s01", "s02", "s03"]
 subjects = ["s04"]
 [split.target]
 subjects = ["s05", "s06"]
-[crops.person]
-stream = "rgb"
-size = 32
-max_frames = 8
 [train]
 epochs = 1
 warmup_epochs = 0
 label_smoothing = 0.0
-[branches.video]
-model = "r2plus1d"
-preset = "tiny"
-modality = "frame-difference"
-crops = "person"
-input = { frames = 4, size = 32 }
-train = { flip = false }
 [branches.joint]
 model = "decoupled-stcnn"
 preset = "tiny"
@@ -49,6 +38,19 @@ input = { layout = "openpose-68", frames = 16 }
 train = { epochs = 6 }
 [adapt]
 threshold = 0.0
+"""
+VIDEO = """
+[crops.person]
+stream = "rgb"
+size = 32
+max_frames = 8
+[branches.video]
+model = "r2plus1d"
+preset = "tiny"
+modality = "frame-difference"
+crops = "person"
+input = { frames = 4, size = 32 }
+train = { flip = false }
 """
 ROWS = """
 [ablation]
@@ -86,7 +88,7 @@ def write(folder: Path, more: str = "") -> Path:
 @pytest.fixture(scope="module")
 def ablated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ablate")
-    mg("ablate", write(folder, ROWS), "-o", folder / "run")
+    mg("ablate", write(folder, VIDEO + ROWS), "-o", folder / "run")
     return folder
 
 
@@ -146,7 +148,7 @@ def test_finished_cells_are_kept_and_another_seed_is_added(ablated: Path) -> Non
 
 @pytest.mark.slow
 def test_a_row_that_fails_leaves_the_table_of_the_others(ablated: Path) -> None:
-    recipe = write(ablated, ROWS + "fuser_options = { inverse_penalty = -1.0 }\n")
+    recipe = write(ablated, VIDEO + ROWS + "fuser_options = { inverse_penalty = -1.0 }\n")
     done = mg("ablate", recipe, "-o", ablated / "run", code=2)
     assert "inverse_penalty" in done.stderr
     found = json.loads((ablated / "run" / "ablation.json").read_text())

@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 from mg_adapt.records import ADAPTERS, LOSSES, STAGES
+from mg_adapt.records_target import TARGET_STAGES
+from mg_adapt.run.records import COMMANDS
 from mg_data.plugins import resolve
 
 
@@ -19,12 +21,18 @@ def test_the_plugin_imports_neither_torch_nor_numpy() -> None:
 
 
 def test_stage_factories_take_exactly_their_records_parameters() -> None:
-    for spec in STAGES:
+    for spec in (*STAGES, *TARGET_STAGES):
         parameters = inspect.signature(resolve(spec.factory)).parameters
         assert set(parameters) == {"console"} | {param.name for param in spec.params}
         for param in spec.params:
             required = parameters[param.name].default is inspect.Parameter.empty
             assert required == param.required, (spec.name, param.name)
+
+
+def test_commands_take_exactly_their_records_parameters() -> None:
+    for spec in COMMANDS:
+        parameters = inspect.signature(resolve(spec.factory)).parameters
+        assert set(parameters) == {"console"} | {param.name for param in spec.params}
 
 
 def test_loss_and_adapter_options_have_the_factorys_defaults() -> None:

@@ -66,6 +66,13 @@ def test_set_changes_nested_keys() -> None:
         ({"branches": {"a": {"model": "m", "crops": "person"}}}, r"there is no table \[crops\.person\]"),
         ({"adapt": {"rounds": 2}}, "rounds must be 0 or 1"),
         ({"trackers": "tensorboard"}, "trackers must be a list of names, found 'tensorboard'"),
+        ({"adapt": {"folds": -1}}, "folds must be a whole number of at least 0, found -1"),
+        (
+            {"ablation": {"rows": {"a": {"brnch": "a"}}}},
+            r"rows\.a\]: unknown key 'brnch' \(did you mean 'branch'",
+        ),
+        ({"ablation": {"rows": {"a/b": {}}}}, "row name 'a/b'"),
+        ({"ablation": {"seeds": [0, 0]}}, r"\[ablation\] seeds: wanted distinct whole numbers"),
         ({"data": {}}, r"\[data\] lacks dataset"),
         ({"adapt": 3}, r"\[adapt\] must be a table"),
     ],
@@ -182,3 +189,28 @@ def test_the_pseudo_labels_of_the_fitted_temperature_are_scored_and_learnt_by_no
         name for name, step in steps.items() if made["out"] in str(step.params) and "adapt" not in name
     ]
     assert readers == ["result/score"]
+
+
+def test_a_vote_that_is_fitted_again_reads_out_of_fold_logits_alone(tmp_path: Path) -> None:
+    settings, _ = load(write(tmp_path), {"adapt.folds": 2})
+    steps = {step.name: step for step in plan(settings, tmp_path / "run", registry())}
+    for fold in (1, 2):
+        trained = steps[f"out-of-fold/{fold}/train-joint"].params
+        assert trained["split"].endswith(f"out-of-fold/{fold}/split.h5")
+        assert trained["pseudo"].endswith("round1/pseudo.h5")
+        assert steps[f"out-of-fold/{fold}/predict-held-joint"].params["subset"] == "held"
+    assert steps["round2/fuse"].params["fit"] == [str(tmp_path / "run" / "out-of-fold" / "val-joint.h5")]
+    # With one fold all of validation is held out, and there is no part of that name to train on.
+    settings, _ = load(write(tmp_path), {"adapt.folds": 1})
+    steps = {step.name: step for step in plan(settings, tmp_path / "run", registry())}
+    assert steps["out-of-fold/1/train-joint"].params["use"] == ["train"]
+    settings, _ = load(write(tmp_path), {"adapt.folds": 1, "adapt.use": ["train"]})
+    with pytest.raises(UsageError, match="use has no 'val'"):
+        plan(settings, tmp_path, registry())
+
+
+def test_an_adversary_belongs_to_the_first_round(tmp_path: Path) -> None:
+    settings, _ = load(write(tmp_path), {"branches.joint.dann": 0.5})
+    steps = {step.name: step for step in plan(settings, tmp_path / "run", registry())}
+    assert (steps["round1/train-joint"].stage, steps["round1/train-joint"].params["weight"]) == ("dann", 0.5)
+    assert steps["round2/train-joint"].stage == "train"

@@ -157,9 +157,9 @@ def mg_register_adapters() -> Iterable[AdapterSpec]:
 
 
 def write_toy(
-    folder: Path, *, train: int = 37, val: int = 9, target: int = 12, seed: int = 0
+    folder: Path, *, train: int = 37, val: int = 9, target: int = 12, seed: int = 0, shift: float = 0.0
 ) -> tuple[Path, Path]:
-    """Write ``clips.h5`` and ``split.h5`` and return their paths."""
+    """Write ``clips.h5`` and ``split.h5`` and return their paths; ``shift`` moves the target's points up."""
     rng = np.random.default_rng(seed)
     clips, split = folder / "clips.h5", folder / "split.h5"
     names = ["train"] * train + ["val"] * val + ["target"] * target
@@ -177,6 +177,7 @@ def write_toy(
     ) as writer:
         for clip_id, subject, label in zip(ids, subjects, truth):
             joints = 0.3 * rng.standard_normal((FRAMES, 1, POINTS, 3)).astype(np.float32)
+            joints[..., 1] += shift if subject == "s-target" else 0.0
             joints[..., 0] += (-1, 1, 0)[label] * np.linspace(0, 1, FRAMES, dtype=np.float32)[:, None, None]
             writer.add(
                 clip_id=clip_id, subject_id=subject, video_id=clip_id, start=0, stop=FRAMES, joints=joints

@@ -41,7 +41,9 @@ def default_rows(settings: RunSettings, known: Registry) -> tuple[RowSettings, .
         else:
             heatmap = heatmap or branch
     rows: list[RowSettings] = []
-    if joint is not None:
+    if joint is not None and baseline is not None:
+        # Models share names of sizes; the first preset is a model's full size.
+        preset = joint.preset if joint.preset in baseline.presets else next(iter(baseline.presets), "")
         layout = _REDUCED.get(str(joint.input.get("layout", "")))
         rows.append(
             RowSettings(
@@ -49,6 +51,7 @@ def default_rows(settings: RunSettings, known: Registry) -> tuple[RowSettings, .
                 title=f"Baseline {BASELINE}" + (f" ({layout})" if layout else ""),
                 branch=joint.name,
                 model=BASELINE,
+                preset=preset,
                 train=_PLAIN,
                 input={"layout": layout} if layout else {},
             )
@@ -147,7 +150,7 @@ def branch_of(row: RowSettings, base: BranchSettings) -> BranchSettings:
         base,
         name=row.name,
         model=row.model or base.model,
-        preset=row.preset or base.preset,
+        preset=row.preset or ("" if other else base.preset),
         modality=row.modality or base.modality,
         crops=row.name if row.crop else row.crops or base.crops,
         train={**base.train, **row.train},
