@@ -1,0 +1,1 @@
+"""Inertial signals as a modality of mg, and a network that reads them."""
