@@ -144,6 +144,10 @@ HOMES = {
     "predict": "mg-adapt",
     "adapt": "mg-adapt",
     "run": "mg-adapt",
+    "ablate": "mg-adapt",
+    "shot": "mg-adapt",
+    "dann": "mg-adapt",
+    "folds": "mg-adapt",
     "calibrate": "mg-fusion",
     "fuse": "mg-fusion",
     "score": "mg-fusion",
@@ -151,6 +155,7 @@ HOMES = {
     "report": "mg-fusion",
 }
 GROUP_SUMMARIES = {
+    "folds": "Leave people out of a split, and join what was said of them.",
     "data": "Import, split, crop, synthesise and describe data.",
     "store": "Look into stores, check and export them.",
     "models": "List, convert and export models.",
