@@ -6,11 +6,13 @@ import importlib
 import inspect
 import subprocess
 import sys
+from typing import get_type_hints
 
 import pytest
 import torch
 
 from mg_data.contract import InputSpec, ModelOutput
+from mg_rgb.models.build import BranchOptions
 from mg_rgb.records_modalities import MODALITIES
 from mg_rgb.records_models import MODELS
 from mg_rgb.records_probes import PROBES
@@ -27,11 +29,14 @@ def resolved(factory: str):
 
 @pytest.mark.parametrize("model", [*MODELS, *PROBES], ids=lambda model: model.name)
 def test_options_of_the_record_are_those_of_the_factory(model) -> None:
-    parameters = inspect.signature(resolved(model.factory)).parameters
-    assert set(model.options) == set(parameters) - {"num_classes", "input"}
-    for name, value in model.options.items():
-        default = parameters[name].default
-        assert value == default, name
+    parameters = dict(inspect.signature(resolved(model.factory)).parameters)
+    common = set()
+    if parameters.pop("options", None) is not None:  # a video model: what VideoBranch takes, and weights
+        common = set(get_type_hints(BranchOptions)) & set(model.options)
+        assert common >= set(get_type_hints(BranchOptions)) - {"channels_last"}
+    assert set(model.options) - common == set(parameters) - {"num_classes", "input"}
+    for name in set(model.options) - common:
+        assert model.options[name] == parameters[name].default, name
     modality_names = {spec.name for spec in MODALITIES}
     assert set(model.modalities) <= modality_names
     for preset, options in model.presets.items():
@@ -76,7 +81,23 @@ def test_small_presets_run_on_what_their_modality_gives(model, preset: str, moda
 def test_listing_records_imports_nothing_heavy() -> None:
     code = (
         "import sys, mg_rgb.plugin as p; list(p.mg_register_models()); list(p.mg_register_modalities());"
-        "print([m for m in ('torch', 'torchvision', 'cv2', 'numpy', 'h5py') if m in sys.modules])"
+        "heavy = ('torch', 'torchvision', 'pytorchvideo', 'transformers', 'cv2', 'numpy', 'h5py');"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model.weights], ids=lambda model: model.name)
+def test_weights_are_tied_to_what_the_model_does_with_colours(model) -> None:
+    shape = {"kind": "video", "shape": (3, 16, 64, 64)}
+    branch = resolved(model.factory)(
+        2, input=InputSpec(**shape), **{**model.options, **model.presets["small"]}
+    )
+    for record in model.weights:
+        assert branch.mean.flatten().tolist() == pytest.approx(list(record.preprocessing["mean"]))
+        assert branch.std.flatten().tolist() == pytest.approx(list(record.preprocessing["std"]))
+        assert {"size", "frames", "stride"} <= set(record.preprocessing)
+        assert record.licence
+        assert record.url.startswith("https://")
+        assert "/" not in record.filename

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mg_data.contract import DataError, InputSpec, UsageError
-from mg_rgb.models import r2plus1d as module
+from mg_rgb.models.branch import VideoBranch
 from mg_rgb.models.r2plus1d import r2plus1d
-from mg_rgb.weights import find_weights, load_weights, read_state
-from mg_rgb.weights_records import R2PLUS1D_18_WEIGHTS, SWIN3D_T_WEIGHTS
+from mg_rgb.weights import find_weights, read_state
+from mg_rgb.weights_records import R2PLUS1D_18_WEIGHTS, SLOW_R50_WEIGHTS, SWIN3D_T_WEIGHTS, VIDEOMAE_WEIGHTS
 
 
-def tiny(num_classes: int = 5, channels: int = 3, **options: object) -> module.VideoBranch:
+def tiny(num_classes: int = 5, channels: int = 3, **options: object) -> VideoBranch:
     spec = InputSpec(kind="video", shape=(channels, 4, 16, 16))
     shape = {"width": 4, "layers": (1, 1), "temporal_strides": (1, 1), "feature_dim": 0}
     return r2plus1d(num_classes, input=spec, **{**shape, **options})  # type: ignore[arg-type]
@@ -65,17 +68,63 @@ def test_a_branch_reads_its_own_checkpoint(tmp_path: Path, feature_dim: int) -> 
         assert torch.equal(value, expected), name
 
 
+def test_a_branch_reads_a_checkpoint_of_mg_train(tmp_path: Path) -> None:
+    trained = tiny(5, feature_dim=12)
+    state = {f"model.{key}": value for key, value in trained.state_dict().items()}
+    save_file({**state, "loss.classification.weight": torch.ones(5)}, tmp_path / "trained.safetensors")
+    branch = tiny(5, weights=str(tmp_path / "trained.safetensors"), feature_dim=12)
+    for (name, value), (_, expected) in zip(branch.named_parameters(), trained.named_parameters()):
+        assert torch.equal(value, expected), name
+
+
+def test_files_that_do_not_count_batches_load(tmp_path: Path) -> None:
+    state = {k: v for k, v in library_state().items() if not k.endswith("num_batches_tracked")}
+    torch.save({"model_state": state, "epoch": 3}, tmp_path / "old.pyth")
+    branch = tiny(5, weights=str(tmp_path / "old.pyth"))
+    assert torch.equal(branch.backbone.state_dict()["stem.0.weight"], state["stem.0.weight"])
+
+
 def test_own_folder_comes_before_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = R2PLUS1D_18_WEIGHTS[0]
+    (record,) = SLOW_R50_WEIGHTS
     own, cache = tmp_path / "own", tmp_path / "hub"
     for folder in (own, cache / "checkpoints"):
         folder.mkdir(parents=True)
         (folder / record.filename).write_bytes(b"")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(cache))
     monkeypatch.setenv("MG_WEIGHTS_DIR", str(own))
-    assert find_weights("kinetics400", R2PLUS1D_18_WEIGHTS) == own / record.filename
+    assert find_weights("kinetics400", SLOW_R50_WEIGHTS) == own / "SLOW_8x8_R50.pyth"
     monkeypatch.delenv("MG_WEIGHTS_DIR")
-    assert find_weights("kinetics400", R2PLUS1D_18_WEIGHTS) == cache / "checkpoints" / record.filename
+    assert find_weights("kinetics400", SLOW_R50_WEIGHTS) == cache / "checkpoints" / record.filename
+
+
+def test_the_cache_of_hugging_face_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    folder = tmp_path / "models--MCG-NJU--videomae-base-finetuned-kinetics"
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    file = folder / "snapshots" / "abc" / "model.safetensors"
+    file.write_bytes(b"")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.delenv("MG_WEIGHTS_DIR", raising=False)
+    assert find_weights("kinetics400", VIDEOMAE_WEIGHTS) == file
+
+
+@pytest.mark.parametrize("given", ["prefix", "whole"])
+def test_a_file_of_another_digest_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    (record,) = R2PLUS1D_18_WEIGHTS
+    assert record.sha256 == "91a641e6"  # as torchvision writes it into the name
+    content = b"not these weights"
+    (tmp_path / record.filename).write_bytes(content)
+    monkeypatch.setenv("MG_WEIGHTS_DIR", str(tmp_path))
+    with pytest.raises(DataError, match=r"begins with 60f08cb3, .* 'kinetics400' with 91a641e6: the file"):
+        find_weights("kinetics400", R2PLUS1D_18_WEIGHTS)
+    digest = hashlib.sha256(content).hexdigest()
+    right = dataclasses.replace(record, sha256=digest if given == "whole" else digest[:8])
+    assert find_weights("kinetics400", (right,)) == tmp_path / record.filename
 
 
 def test_without_internet_the_message_says_which_file_goes_where(
@@ -151,4 +200,4 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, suffix: str) -> N
 def test_a_checkpoint_that_is_no_state_dict_is_named(tmp_path: Path) -> None:
     torch.save([torch.zeros(2)], tmp_path / "list.pth")
     with pytest.raises(DataError, match="holds list, wanted a state dict"):
-        load_weights(tiny(), str(tmp_path / "list.pth"), known=(), head="fc", first="stem.0.weight")
+        tiny(weights=str(tmp_path / "list.pth"))

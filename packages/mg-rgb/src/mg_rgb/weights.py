@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mg_data.contract import DataError, UsageError, WeightsSpec
-from mg_rgb.models.branch import VideoBranch
+from mg_rgb.models.branch import Backbone, VideoBranch
 from mg_rgb.models.convolution import inflate_channels
 
 WEIGHTS_FOLDER_VARIABLE = "MG_WEIGHTS_DIR"
@@ -44,13 +46,15 @@ def find_weights(weights: str, known: Sequence[WeightsSpec]) -> Path:
 def _find_record(record: WeightsSpec) -> Path:
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     own = os.environ.get(WEIGHTS_FOLDER_VARIABLE, "")
-    for folder in ([Path(own)] if own else []) + [cache]:
-        if (folder / record.filename).is_file():
-            return folder / record.filename
+    found = [folder / record.filename for folder in ([Path(own)] if own else []) + [cache]]
+    for path in (*found, *_hugging_face_cache(record)):
+        if path.is_file():
+            _check_digest(path, record)
+            return path
     try:
         cache.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(
-            record.url, str(cache / record.filename), _hash_prefix(record.filename), progress=False
+            record.url, str(cache / record.filename), record.sha256 or None, progress=False
         )
     except (OSError, RuntimeError) as error:
         raise DataError(
@@ -61,15 +65,36 @@ def _find_record(record: WeightsSpec) -> Path:
     return cache / record.filename
 
 
-def _hash_prefix(filename: str) -> str:
-    """Return the start of the sha256 that torchvision writes at the end of its file names."""
-    return Path(filename).stem.rpartition("-")[2]
+def _hugging_face_cache(record: WeightsSpec) -> Iterator[Path]:
+    """Yield the file in the cache of Hugging Face's tools, if it is theirs and they are installed."""
+    host, _, rest = record.url.partition("huggingface.co/")
+    repository, _, filename = rest.partition("/resolve/main/")
+    if host != "https://" or not filename or find_spec("huggingface_hub") is None:
+        return
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, filename)
+    if isinstance(found, str):
+        yield Path(found)
+
+
+def _check_digest(path: Path, record: WeightsSpec) -> None:
+    if not record.sha256:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(record.sha256):
+        raise DataError(
+            f"{path}: its sha256 begins with {found[: len(record.sha256)]}, that of weights '{record.name}' "
+            f"with {record.sha256}: the file is damaged or another one, fetch {record.url} again"
+        )
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read a state dict from a ``.safetensors`` file or a torch checkpoint, without running what it holds.
 
-    Wrappers (``state_dict``, ``model``) and the prefix ``module.`` of parallel training are taken off.
+    Wrappers (``state_dict``, ``model``, ``model_state``) and the prefix ``module.`` of parallel training are
+    taken off.
 
     Raises:
         DataError: not a readable checkpoint, or one that holds more than tensors (refused, not executed).
@@ -89,7 +114,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: not a readable torch checkpoint ({reason})") from error
-    for wrapper in ("state_dict", "model"):
+    for wrapper in ("state_dict", "model", "model_state"):
         if isinstance(value, Mapping) and isinstance(value.get(wrapper), Mapping):
             value = value[wrapper]
     if not isinstance(value, Mapping) or not all(isinstance(v, Tensor) for v in value.values()):
@@ -98,32 +123,35 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(
-    branch: VideoBranch, weights: str, *, known: Sequence[WeightsSpec], head: str, first: str
+    branch: VideoBranch, backbone: Backbone, weights: str, *, known: Sequence[WeightsSpec]
 ) -> None:
     """Load a checkpoint with the library's names, or a branch's own, into ``branch``.
 
     The classifier is taken over only if it fits the branch (as many classes, the same projection or none);
-    otherwise the new one stays. The first convolution is inflated or averaged to the branch's input channels.
+    otherwise the new one stays. First convolutions are inflated or averaged to the branch's input channels.
 
     Args:
-        weights: name of a record or a path, see :func:`find_weights`.
-        head: the library's name of the classifier. first: its name of the first convolution's kernels.
+        backbone: what ``branch`` was made of. weights: name of a record or a path, see :func:`find_weights`.
 
     Raises:
         UsageError, DataError: see :func:`find_weights`, :func:`read_state`; or the checkpoint is another
             network's: missing names are listed with the closest match in the file.
     """
     path = find_weights(weights, known)
-    state = read_state(path)
-    projection: dict[str, Tensor] = {}
-    if any(key.startswith("backbone.") for key in state):  # a branch's own checkpoint
-        projection = {key[11:]: tensor for key, tensor in state.items() if key.startswith("projection.")}
-        own_head = {f"{head}.{key[5:]}": tensor for key, tensor in state.items() if key.startswith("head.")}
-        state = {key[9:]: tensor for key, tensor in state.items() if key.startswith("backbone.")} | own_head
-    classifier = {key: state.pop(f"{head}.{key}") for key in ("weight", "bias") if f"{head}.{key}" in state}
+    state, projection, classifier = _split(read_state(path), backbone.classifier)
     wanted = branch.backbone.state_dict()
-    if first in state and state[first].ndim == wanted[first].ndim:
-        state[first] = inflate_channels(state[first], wanted[first].shape[1])
+    if backbone.rename is not None:
+        state = {key if key in wanted else backbone.rename(key): tensor for key, tensor in state.items()}
+    for name in backbone.first:
+        if name in state and state[name].ndim == wanted[name].ndim:
+            state[name] = inflate_channels(state[name], wanted[name].shape[1])
+    if backbone.resize is not None:
+        state = {
+            key: backbone.resize(key, tensor, tuple(wanted[key].shape)) if key in wanted else tensor
+            for key, tensor in state.items()
+        }
+    # Older files do not count the batches that BatchNorm saw.
+    state |= {k: v for k, v in wanted.items() if k.endswith(".num_batches_tracked") and k not in state}
     _check_names(path, state, wanted)
     branch.backbone.load_state_dict(state)
     # A classifier is worth nothing behind a projection that it was not trained with.
@@ -131,6 +159,27 @@ def load_weights(
         branch.projection.load_state_dict(projection)
         if _fits(classifier, branch.head):
             branch.head.load_state_dict(classifier)
+
+
+def _split(
+    state: dict[str, Tensor], classifier: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Return the tensors of backbone, projection and classifier, each under its own names."""
+    if any(key.startswith("model.backbone.") for key in state):  # a checkpoint of mg train
+        state = _below("model.", state)
+    if any(key.startswith("backbone.") for key in state):  # a branch's own names
+        return _below("backbone.", state), _below("projection.", state), _below("head.", state)
+    head = {key: tensor for key, tensor in state.items() if key.startswith(f"{classifier}.")}
+    rest = {key: tensor for key, tensor in state.items() if key not in head}
+    # Classifiers that are convolutions over one point have kernels (K, d, 1, 1, 1).
+    return rest, {}, {
+        key: tensor.flatten(1) if tensor.ndim > 2 else tensor
+        for key, tensor in _below(f"{classifier}.", head).items()
+    }  # fmt: skip
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key[len(prefix) :]: tensor for key, tensor in state.items() if key.startswith(prefix)}
 
 
 def _fits(state: Mapping[str, Tensor], module: torch.nn.Module) -> bool:

@@ -168,7 +168,7 @@ class WeightsSpec:
         name: how recipes call it, such as ``kinetics400``.
         url: where a user with internet gets it (or the library's own enum name).
         filename: the file that is looked for in ``MG_WEIGHTS_DIR`` and the hub cache.
-        sha256: hex digest, or "" if the publisher gives none.
+        sha256: hex digest, or as much of its start as the publisher gives ("" for none); files are held to it.
     """
 
     name: str

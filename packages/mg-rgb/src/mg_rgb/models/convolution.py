@@ -1,4 +1,4 @@
-"""Changes to the convolutions of a library backbone: input channels, and a guard for very short clips."""
+"""Changes to the convolutions and pooling windows of a library backbone, for other inputs than its own."""
 
 from __future__ import annotations
 
@@ -19,38 +19,74 @@ def inflate_channels(weight: Tensor, channels: int) -> Tensor:
     return mean.repeat_interleave(channels, dim=1)
 
 
-class ShortClipConv3d(nn.Conv3d):
-    """A convolution that leaves bfloat16 on the CPU when exactly two frames are left.
+def replace_first(first: nn.Conv3d, channels: int) -> nn.Conv3d:
+    """Return a first convolution for another number of input channels, with the same kernels inflated."""
+    if first.in_channels == channels:
+        return first
+    other = nn.Conv3d(
+        channels,
+        first.out_channels,
+        first.kernel_size,  # type: ignore[arg-type]
+        stride=first.stride,  # type: ignore[arg-type]
+        padding=first.padding,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+    )
+    with torch.no_grad():
+        other.weight.copy_(inflate_channels(first.weight, channels))
+        if first.bias is not None and other.bias is not None:
+            other.bias.copy_(first.bias)
+    return other
 
-    The bfloat16 backward pass of the CPU library reads memory it never wrote when a temporal kernel of three
-    with padding one and stride one meets two frames (seen with torch 2.15): gradients become NaN by chance.
-    16 frames through three temporal strides arrive there. float32 is right.
+
+class SmallMapConv3d(nn.Conv3d):
+    """A convolution that leaves bfloat16 on the CPU where its kernel is larger than the map.
+
+    There the bfloat16 backward pass of the CPU library reads and writes memory that is not its own (torch
+    2.15; a kernel of three over two frames, of five over two to four, of seven over one or two pixels ...):
+    gradients become wrong or NaN by chance, or the process ends. float32 is right. Short clips and small
+    frames arrive there after a few strides.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.device.type == "cpu" and input.shape[2] == 2 and torch.is_autocast_enabled("cpu"):
+        small = any(size < kernel for size, kernel in zip(input.shape[2:], self.kernel_size))
+        if small and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
                 return super().forward(input.float())
         return super().forward(input)
 
 
-def guard_short_clips(network: nn.Module) -> None:
-    """Give every convolution with a temporal kernel over 1 the behaviour of :class:`ShortClipConv3d`.
+def guard_small_maps(network: nn.Module) -> None:
+    """Give every convolution whose kernel is over 1 the behaviour of :class:`SmallMapConv3d`.
 
     Parameters, their names and their values stay as they are.
     """
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Conv3d and child.kernel_size[0] > 1:
-                guarded = ShortClipConv3d(
-                    child.in_channels,
-                    child.out_channels,
-                    kernel_size=child.kernel_size,  # type: ignore[arg-type]
-                    stride=child.stride,  # type: ignore[arg-type]
-                    padding=child.padding,  # type: ignore[arg-type]
-                    bias=child.bias is not None,
-                    device="meta",
-                )
-                guarded.weight = child.weight
-                guarded.bias = child.bias
-                setattr(parent, name, guarded)
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d) and max(module.kernel_size) > 1:
+            module.__class__ = SmallMapConv3d
+
+
+class WindowOrMean(nn.Module):
+    """A library's average pooling, or the mean over the whole map where the map is smaller than its window.
+
+    Libraries fix the window to the map of the size they were trained at and refuse a smaller one.
+    """
+
+    def __init__(self, window: nn.AvgPool3d) -> None:
+        super().__init__()
+        size = window.kernel_size
+        self.size = (size,) * 3 if isinstance(size, int) else tuple(size)
+        self.window = window
+
+    def forward(self, x: Tensor) -> Tensor:
+        if all(have >= want for have, want in zip(x.shape[2:], self.size)):
+            pooled: Tensor = self.window(x)
+            return pooled
+        return x.mean(dim=(2, 3, 4), keepdim=True)
+
+
+class PointwiseHead(nn.Linear):
+    """A linear classifier computed as a convolution over one point, as S3D's is: equal to it bit for bit."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        kernels = self.weight[:, :, None, None, None]
+        return nn.functional.conv3d(input[:, :, None, None, None], kernels, self.bias).flatten(1)

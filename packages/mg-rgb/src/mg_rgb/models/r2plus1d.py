@@ -1,71 +1,22 @@
-"""R(2+1)D (Tran et al. 2018; paper section 3.1): spatial then temporal convolutions in residual blocks.
+"""A narrow R(2+1)D (Tran et al. 2018; paper section 3.1) of torchvision's residual blocks.
 
-``r2plus1d_18`` is torchvision's network; ``r2plus1d`` assembles torchvision's blocks at other widths, depths
-and strides, for training without pretrained weights on a CPU.
+Widths, depths and strides are free, for training without pretrained weights on a CPU; the library's own
+network is in :mod:`mg_rgb.models.video_resnet`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor, nn
-from torchvision.models.video import r2plus1d_18 as library_r2plus1d_18
 from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D
 
 from mg_data.contract import InputSpec, UsageError
-from mg_rgb.models.branch import VideoBranch, channel_statistics, video_input
-from mg_rgb.models.convolution import guard_short_clips
-from mg_rgb.weights import load_weights
-from mg_rgb.weights_records import R2PLUS1D_18_WEIGHTS
-
-LIBRARY_MEAN = (0.43216, 0.394666, 0.37645)
-LIBRARY_STD = (0.22803, 0.22145, 0.216989)
-
-
-def r2plus1d_18(
-    num_classes: int,
-    *,
-    input: InputSpec,
-    weights: str = "",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    feature_dim: int = 0,
-    dropout: float = 0.0,
-    channels_last: bool = False,
-) -> VideoBranch:
-    """Build torchvision's R(2+1)D-18 (31.5 million parameters at K = 400, feature d = 512).
-
-    Args:
-        weights: ``""``, ``"kinetics400"`` or a path (:func:`mg_rgb.weights.load_weights`).
-        mean, std, feature_dim, dropout, channels_last: see :class:`VideoBranch`.
-
-    Raises:
-        DataError: weights that are not there or belong to another network.
-    """
-    spec = video_input(input, "r2plus1d-18")
-    backbone = library_r2plus1d_18(weights=None)
-    width = backbone.fc.in_features
-    backbone.fc = nn.Identity()
-    if spec.shape[0] != 3:
-        first = nn.Conv3d(spec.shape[0], 45, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False)
-        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
-        backbone.stem[0] = first
-    guard_short_clips(backbone)
-    means, stds = channel_statistics(spec, mean, std, LIBRARY_MEAN, LIBRARY_STD)
-    branch = VideoBranch(
-        backbone,
-        width=width,
-        num_classes=num_classes,
-        input=spec,
-        mean=means,
-        std=stds,
-        feature_dim=feature_dim,
-        dropout=dropout,
-        channels_last=channels_last,
-    )
-    if weights:
-        load_weights(branch, weights, known=R2PLUS1D_18_WEIGHTS, head="fc", first="stem.0.weight")
-    return branch
+from mg_rgb.models.branch import Backbone, VideoBranch, video_input
+from mg_rgb.models.build import BranchOptions, build_branch
+from mg_rgb.models.convolution import guard_small_maps
+from mg_rgb.weights_records import VIDEO_RESNET
 
 
 class _SpatialStride(Conv2Plus1D):  # type: ignore[misc]
@@ -155,12 +106,7 @@ def r2plus1d(
     stem_kernel: int = 7,
     stem_stride: int = 2,
     temporal_strides: Sequence[int] = (1, 2, 2, 1),
-    weights: str = "",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    feature_dim: int = 256,
-    dropout: float = 0.3,
-    channels_last: bool = True,
+    **options: Unpack[BranchOptions],
 ) -> VideoBranch:
     """Build a narrow R(2+1)D of torchvision's residual blocks.
 
@@ -169,8 +115,7 @@ def r2plus1d(
         layers: residual blocks a stage (torchvision's 18-layer network: 2, 2, 2, 2).
         stem_kernel: odd spatial kernel of the stem. stem_stride: its spatial stride.
         temporal_strides: one a stage, 1 or 2; the first is that of the stem, stage 1 itself has none.
-        weights: ``""`` or a path to a checkpoint of the same shape.
-        mean, std, feature_dim, dropout, channels_last: see :class:`VideoBranch`.
+        options: see :class:`VideoBranch`; ``weights`` is "" or a path to a checkpoint of the same shape.
 
     Raises:
         UsageError: options that contradict each other.
@@ -196,19 +141,15 @@ def r2plus1d(
         stem_stride=stem_stride,
         temporal_strides=temporal_strides,
     )
-    guard_short_clips(network)
-    means, stds = channel_statistics(spec, mean, std, LIBRARY_MEAN, LIBRARY_STD)
-    branch = VideoBranch(
-        network,
+    guard_small_maps(network)
+    backbone = Backbone(
+        network=network,
         width=network.width,
-        num_classes=num_classes,
-        input=spec,
-        mean=means,
-        std=stds,
-        feature_dim=feature_dim,
-        dropout=dropout,
-        channels_last=channels_last,
+        mean=VIDEO_RESNET["mean"],
+        std=VIDEO_RESNET["std"],
+        classifier="fc",
+        first=("stem.0.weight",),
+        stages=(("stem",), *((f"stages.{stage}",) for stage in range(len(layers)))),
+        blocks=(BasicBlock,),
     )
-    if weights:
-        load_weights(branch, weights, known=(), head="fc", first="stem.0.weight")
-    return branch
+    return build_branch(backbone, num_classes, spec, **options)
