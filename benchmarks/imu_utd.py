@@ -1,6 +1,6 @@
 """What an inertial plugin adds on UTD-MHAD: ``python -m benchmarks.imu_utd --work DIR --skeleton DIR``.
 
-``examples/mg-imu`` must be installed. Train on subjects 1, 3, 5, 7 and test on 2, 4, 6, 8; the last checkpoint
+``examples/mg-imu`` must be installed. Train on subjects 1, 3, 5, 7, test on 2, 4, 6, 8; the last checkpoint
 of a fixed number of epochs is taken and the vote has equal weights and temperature 1, so no label of a tested
 subject is read before ``mg score``. The skeleton's logits are those of ``benchmarks/skeleton_utd.py`` in its
 work folder. Each seed is a file ``results/imu-utd-seedS.json``.
