@@ -2,7 +2,7 @@
 
 It is part of ``make lint``. Every import of a package of others stands in ``dependencies`` or in an extra,
 and in ``dependencies`` if it happens as soon as the package or its plugin is imported.
-Nothing is declared in vain, everything has a lower bound, nothing is pinned, and a sibling is a range:
+Nothing is declared in vain (the extra ``testing`` is for the package's tests), everything has a lower bound, nothing is pinned, and a sibling is a range:
 ``>=0.1,<0.2`` before its 1.0.0, then ``>=1.LOWEST,<2``. Exceptions stand beside the declarations::
 
     [tool.check-deps.unimported]   # declared, never imported: what needs it
@@ -60,13 +60,27 @@ class Package:
         return self.name.replace("-", "_")
 
     @property
+    def extras(self) -> dict[str, list[str]]:
+        return dict(self.project.get("optional-dependencies", {}))
+
+    @property
+    def declared(self) -> list[str]:
+        return [
+            *self.project.get("dependencies", ()),
+            *(text for texts in self.extras.values() for text in texts),
+        ]
+
+    @property
     def required(self) -> list[Requirement]:
         return [Requirement(text) for text in self.project.get("dependencies", ())]
 
     @property
     def optional(self) -> list[Requirement]:
-        extras = self.project.get("optional-dependencies", {})
-        return [Requirement(text) for texts in extras.values() for text in texts]
+        return [Requirement(text) for texts in self.extras.values() for text in texts]
+
+    @property
+    def for_tests(self) -> list[Requirement]:
+        return [Requirement(text) for text in self.extras.get("testing", ())]
 
 
 def find_packages(root: Path) -> list[Package]:
@@ -176,6 +190,14 @@ def read_imports(source: Path, package: str) -> dict[str, Imports]:
     return found
 
 
+def _test_imports(package: Package) -> set[str]:
+    """Return what the package's own tests import: the extra ``testing`` is there for them."""
+    reader = _Reader("tests", is_package=True)
+    for path in sorted((package.folder / "tests").rglob("*.py")):
+        reader.visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+    return reader.imports.early | reader.imports.late
+
+
 def _start_modules(package: Package) -> set[str]:
     entries = [
         *package.project.get("scripts", {}).values(),
@@ -214,6 +236,7 @@ def _check_imports(package: Package) -> Iterator[str]:
     imports = read_imports(package.folder / "src", package.module)
     everything = {name for module in imports.values() for name in (*module.early, *module.late)}
     used = _tops(everything, package.module)
+    in_tests = _tops(_test_imports(package), package.module)
     required = {_module_of(item): item for item in package.required}
     # An extra may name the package itself with others of its extras.
     optional = {_module_of(item): item for item in package.optional if item.name != package.name}
@@ -224,7 +247,8 @@ def _check_imports(package: Package) -> Iterator[str]:
     for top in sorted((_tops(_at_start(package, imports), package.module) & set(optional)) - set(required)):
         yield f"'{top}' of an extra is imported as soon as {package.module} is; import it where it is used"
     for top, requirement in sorted({**optional, **required}.items()):
-        if top not in used and requirement.name not in reasons["unimported"]:
+        wanted_by = used | in_tests if requirement in package.for_tests else used
+        if top not in wanted_by and requirement.name not in reasons["unimported"]:
             yield f"'{requirement}' is declared and never imported; remove it or say why in [tool.check-deps]"
     declared = {requirement.name: top for top, requirement in {**optional, **required}.items()}
     for name, reason in reasons["unimported"].items():

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,13 @@ HEATMAPS: dict[str, tuple[tuple[int, int, int], tuple[int, int], float]] = {
 }
 
 
-def prepare(folder: Path) -> Path:
-    """Make the peer's environment in ``folder`` unless it is there; return its interpreter."""
+def prepare(folder: Path, peer: Sequence[str] = PEER) -> Path:
+    """Make an environment of ``peer`` in ``folder`` unless it is there; return its interpreter."""
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     # torch alone and by pip, which prefers a processor's build where the index offers one.
-    for packages in ((TORCH,), PEER):
+    for packages in ((TORCH,), peer):
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
     return python
 

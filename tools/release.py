@@ -27,6 +27,7 @@ from pathlib import Path
 
 import check_deps
 import wheels
+from packaging.requirements import Requirement
 from packaging.version import Version
 from promises import Release, check_api, check_contract, keep_api
 from wheels import ReleaseError
@@ -146,20 +147,21 @@ def move_ranges(release: Release) -> list[str]:
     moved = []
     wanted = check_deps.sibling_range(release.version)
     for package in check_deps.find_packages(release.tree):
-        for requirement in (*package.required, *package.optional):
-            if requirement.name != release.name or release.version in requirement.specifier:
-                continue
-            path = package.folder / "pyproject.toml"
-            pattern = rf'"({re.escape(release.name)}(?:\[[\w,-]+\])?)(?=[\s<>=~!"])[^"]*"'
-            path.write_text(
-                re.sub(pattern, rf'"\g<1>{wanted}"', path.read_text(encoding="utf-8")), encoding="utf-8"
-            )
-            if (package.folder / "changes").is_dir():
-                version = f"{release.version.major}.{release.version.minor}"
-                fragment = package.folder / "changes" / f"+{release.name}-{version}.changed.md"
-                fragment.write_text(f"Needs `{release.name}{wanted}`.\n", encoding="utf-8")
-            moved.append(package.name)
-            break
+        path = package.folder / "pyproject.toml"
+        before = text = path.read_text(encoding="utf-8")
+        for declared in package.declared:
+            need = Requirement(declared)
+            if need.name == release.name != package.name and release.version not in need.specifier:
+                extras = f"[{','.join(sorted(need.extras))}]" if need.extras else ""
+                text = text.replace(f'"{declared}"', f'"{need.name}{extras}{wanted}"')
+        if text == before:
+            continue
+        path.write_text(text, encoding="utf-8")
+        moved.append(package.name)
+        if (package.folder / "changes").is_dir():
+            version = f"{release.version.major}.{release.version.minor}"
+            fragment = package.folder / "changes" / f"+{release.name}-{version}.changed.md"
+            fragment.write_text(f"Needs `{release.name}{wanted}`.\n", encoding="utf-8")
     return moved
 
 
