@@ -1,9 +1,9 @@
 """Check what the packages declare against what they import: ``python tools/check_deps.py``.
 
 It is part of ``make lint``. Every import of a package of others stands in ``dependencies`` or in an extra,
-and in ``dependencies`` if it happens as soon as the package or its plugin is imported.
-Nothing is declared in vain (the extra ``testing`` is for the package's tests), everything has a lower bound, nothing is pinned, and a sibling is a range:
-``>=0.1,<0.2`` before its 1.0.0, then ``>=1.LOWEST,<2``. Exceptions stand beside the declarations::
+and in ``dependencies`` if it happens as soon as the package or its plugin is imported. Nothing is declared
+in vain (``testing`` serves the tests), everything has a lower bound, nothing is pinned, and a sibling is a
+range: ``>=0.1,<0.2`` before its 1.0.0, then ``>=1.LOWEST,<2``. Exceptions stand beside the declarations::
 
     [tool.check-deps.unimported]   # declared, never imported: what needs it
     [tool.check-deps.undeclared]   # imported, not declared: why it may be absent
