@@ -9,6 +9,7 @@ import pytest
 
 from mg_adapt.folds import groups_of_people, read_folds
 from mg_adapt.run.cross_validation import pooled
+from mg_adapt.stages.adapt import adapt
 from mg_adapt.stages.folds import join_folds, split_fold
 from mg_data.contract import DataError, StoreError, UsageError
 from mg_data.store import clip_keys, merge_stores, read_logits, read_split, write_logits, write_split
@@ -102,6 +103,20 @@ def test_folds_that_cannot_be_are_refused(split: Path, tmp_path: Path) -> None:
         fold_of(split, 6)
     with pytest.raises(DataError, match=r"x: 1 clip\(s\) have no known subject"):
         groups_of_people(["a", ""], "subject", "x")
+
+
+def test_pseudo_labels_can_bring_the_splits_of_an_out_of_fold_vote(
+    toy_plugin: None, split: Path, tmp_path: Path
+) -> None:
+    from mg_adapt_toy import Talk
+
+    answers = logits(tmp_path / "t.h5", ["fay0", "fay1"], ["ann0"])
+    found = adapt(console=Talk(), logits=[answers], split=split, out=tmp_path / "pseudo.h5", folds=2)
+    assert [Path(path).name for path in found.data["folds"]] == ["pseudo-fold1.h5", "pseudo-fold2.h5"]
+    held = [read_split(path).select("held")[0].tolist() for path in found.data["folds"]]
+    assert held == [["dan0", "dan1"], ["eve0", "eve1"]]
+    with pytest.raises(UsageError, match="--folds must be at least 0, found -1"):
+        adapt(console=Talk(), logits=[answers], split=split, out=tmp_path / "p.h5", folds=-1)
 
 
 def test_a_joined_clip_counts_as_trained_on_only_if_its_own_model_was(tmp_path: Path) -> None:
