@@ -1,9 +1,11 @@
-"""Video models: each builds, trains, scores a clip alone as in a batch, and is clear about wrong input."""
+"""Video models: channels, sizes and number types they take, and what they say about wrong input.
+
+What every registered model must hold is checked in test_rgb_conformance.py.
+"""
 
 from __future__ import annotations
 
 import importlib
-import io
 import sys
 
 import pytest
@@ -49,10 +51,6 @@ def small(name: str, num_classes: int = 5, channels: int = 3, **options: object)
     return branch
 
 
-def numbers(branch: VideoBranch) -> list[float]:
-    return [float(p.detach().sum()) for p in branch.parameters()]
-
-
 @every_model
 @pytest.mark.parametrize("channels", [1, 2])
 def test_fewer_channels_than_colours_give_logits_and_feature(name: str, channels: int) -> None:
@@ -65,48 +63,20 @@ def test_fewer_channels_than_colours_give_logits_and_feature(name: str, channels
 
 
 @every_model
-def test_gradient_reaches_every_parameter(name: str) -> None:
-    branch = small(name).train()
-    # Blocks that are skipped by chance would have none, nor would those behind a scale that begins at zero.
-    for module in branch.modules():
-        if hasattr(module, "stochastic_depth"):
-            module.stochastic_depth.p = 0.0
-        if getattr(module, "block_final_bn", False):
-            torch.nn.init.ones_(module.weight)
-    output = branch(torch.rand(2, 3, 8, 32, 32))
-    (output.logits.square().sum() + output.feature.square().sum()).backward()
-    trainable = {n: p for n, p in branch.named_parameters() if p.requires_grad}
-    without = [n for n, p in trainable.items() if p.grad is None or not torch.any(p.grad != 0)]
-    assert without == []
-
-
-@every_model
-def test_a_clip_alone_scores_as_in_a_batch_and_uint8_as_unit_floats(name: str) -> None:
+def test_bytes_and_unit_floats_are_the_same_video(name: str) -> None:
     branch = small(name).eval()
-    batch = torch.randint(0, 256, (3, 3, 8, 32, 32), dtype=torch.uint8)
+    clip = torch.randint(0, 256, (1, 3, 8, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        together = branch(batch).logits
-        alone = branch(batch[1:2]).logits
-        assert torch.equal(branch(batch).logits, together)
-        assert torch.equal(branch(batch.float() / 255).logits, together)
-    torch.testing.assert_close(alone[0], together[1], rtol=1e-4, atol=1e-5)
+        assert torch.equal(branch(clip).logits, branch(clip.float() / 255).logits)
 
 
 @every_model
-def test_equal_seeds_build_equal_models_and_weights_survive_a_file(name: str) -> None:
-    torch.manual_seed(3)
-    first = small(name).eval()
-    torch.manual_seed(3)
-    assert numbers(small(name)) == numbers(first)
-    file = io.BytesIO()
-    torch.save(first.state_dict(), file)
-    file.seek(0)
-    torch.manual_seed(4)
-    second = small(name).eval()
-    second.load_state_dict(torch.load(file, weights_only=True))
-    clip = torch.rand(1, 3, 8, 32, 32)
-    with torch.no_grad():
-        assert torch.equal(first(clip).logits, second(clip).logits)
+def test_a_training_step_in_bfloat16_is_finite(name: str) -> None:
+    branch = small(name).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = branch(torch.rand(2, 3, 8, 32, 32))
+    (output.logits.float().square().sum() + output.feature.float().square().sum()).backward()
+    assert all(p.grad.isfinite().all() for p in branch.parameters() if p.grad is not None)
 
 
 @every_model
