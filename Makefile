@@ -45,8 +45,9 @@ lint: setup  ## ruff, mypy, import-linter, declared dependencies
 bench: setup  ## Measurements; results go to benchmarks/results
 	$(BIN)/python -m benchmarks
 
-parity: setup  ## Run the public reference in an environment of its own and write the golden arrays
+parity: setup  ## Run the public references in environments of their own and write the golden arrays
 	$(BIN)/python tools/parity.py
+	$(BIN)/python tools/parity_calibration.py
 
 reference: setup  ## Write the generated pages of docs/
 	$(BIN)/python tools/reference.py --write

@@ -22,7 +22,7 @@ from mg_data.labels import read_labels
 from mg_data.store import read_logits, write_logits
 from mg_fusion.commands.scores import from_scores, to_scores
 from mg_fusion.convert.names import match_names, normalised
-from mg_fusion.convert.read import read_scores
+from mg_fusion.convert.read import read_score_file
 from mg_fusion.convert.write import pickled
 
 VALUES = np.array([[2.5, -1.0, 0.25], [0.0, 3.0, -2.0], [1.0, 1.5, 1.25], [-4.0, 0.5, 8.0]], dtype=np.float32)
@@ -77,7 +77,7 @@ def test_a_score_file_becomes_a_store_and_goes_back(tmp_path: Path, form: str) -
     back = tmp_path / f"back.{form}"
     ids = listed(tmp_path / "ids.txt", NAMES[::-1])
     to_scores(console=Talk(), store=out, out=back, format=form, ids=ids)
-    again = read_scores(back, form)
+    again = read_score_file(back, form)
     np.testing.assert_array_equal(again.values, VALUES[::-1])
     assert again.names == (None if form == "pyskl" else tuple(NAMES[::-1]))
 

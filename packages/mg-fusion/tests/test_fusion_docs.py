@@ -17,6 +17,7 @@ MODULES = (
     "compare",
     "convert.names",
     "fusers.votes",
+    "intervals",
     "metrics",
     "table",
     "veto",

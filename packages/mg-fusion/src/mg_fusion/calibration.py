@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import DataError, UsageError
+from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.vote import BoolArray, FloatArray, check_scores, softmax
 
 Scheme = Literal["width", "mass"]
@@ -18,18 +18,18 @@ def check_labels(labels: ArrayLike, rows: int, classes: int) -> NDArray[np.int64
     """Return (N,) int64 labels in 0..K-1.
 
     Raises:
-        DataError: wrong length or a label out of range (-1 = unknown is out of range here).
+        ScoresError: wrong length or a label out of range (-1 = unknown is out of range here).
     """
     values = np.asarray(labels)
     if values.shape != (rows,):
-        raise DataError(f"labels: found shape {values.shape}, wanted ({rows},), one for each clip")
+        raise ScoresError(f"labels: found shape {values.shape}, wanted ({rows},), one for each clip")
     if not rows:
-        raise DataError("labels: found no clip, wanted at least one")
+        raise ScoresError("labels: found no clip, wanted at least one")
     if not np.issubdtype(values.dtype, np.integer):
-        raise DataError(f"labels: found dtype {values.dtype}, wanted integers")
+        raise ScoresError(f"labels: found dtype {values.dtype}, wanted integers")
     if values.min() < 0 or values.max() >= classes:
         bad = int(((values < 0) | (values >= classes)).sum())
-        raise DataError(
+        raise ScoresError(
             f"labels: {bad} of {rows} are outside 0..{classes - 1} (unknown labels cannot be used here)"
         )
     return values.astype(np.int64)
@@ -39,16 +39,16 @@ def check_probs(probs: ArrayLike) -> FloatArray:
     """Return (N, K) float64 probabilities whose rows sum to 1 within 1e-3.
 
     Raises:
-        DataError: wrong shape, non-finite, negative, or rows that do not sum to 1.
+        ScoresError: wrong shape, non-finite, negative, or rows that do not sum to 1.
     """
     values = np.asarray(probs, dtype=np.float64)
     if values.ndim != 2:
-        raise DataError(f"probs: found shape {values.shape}, wanted (clips, classes)")
+        raise ScoresError(f"probs: found shape {values.shape}, wanted (clips, classes)")
     if not np.isfinite(values).all() or (values < 0).any():
-        raise DataError("probs: found a negative or non-finite value")
+        raise ScoresError("probs: found a negative or non-finite value")
     if len(values) and np.abs(values.sum(axis=1) - 1.0).max() > 1e-3:
         worst = values.sum(axis=1)[np.abs(values.sum(axis=1) - 1.0).argmax()]
-        raise DataError(f"probs: a row sums to {worst:.6g}, wanted 1; pass probabilities, not logits")
+        raise ScoresError(f"probs: a row sums to {worst:.6g}, wanted 1; pass probabilities, not logits")
     return values
 
 
@@ -59,16 +59,18 @@ def _edges(values: FloatArray, bins: int, scheme: Scheme) -> FloatArray:
     """
     if scheme == "width":
         return np.arange(1, bins) / bins
+    # What does not divide goes to the first bins, as in numpy's array_split.
     ordered = np.sort(values)
-    place = np.ceil(np.arange(1, bins) * len(ordered) / bins).astype(np.int64) - 1
+    size, more = divmod(len(ordered), bins)
+    place = np.arange(1, bins) * size + np.minimum(np.arange(1, bins), more) - 1
     return np.asarray(ordered[np.maximum(place, 0)])
 
 
 def _bin_of(values: FloatArray, bins: int, scheme: Scheme) -> NDArray[np.int64]:
     if bins < 1:
-        raise UsageError(f"bins: found {bins}, wanted at least 1")
+        raise SettingError(f"bins: found {bins}, wanted at least 1")
     if scheme not in SCHEMES:
-        raise UsageError(f"scheme: found {scheme!r}, wanted one of {', '.join(SCHEMES)}")
+        raise SettingError(f"scheme: found {scheme!r}, wanted one of {', '.join(SCHEMES)}")
     if scheme == "width":
         return np.clip(np.ceil(values * bins).astype(np.int64) - 1, 0, bins - 1)
     return np.searchsorted(_edges(values, bins, scheme), values, side="left").astype(np.int64)
@@ -161,13 +163,13 @@ def fit_temperature(
         logits: (N, K) finite. labels: (N,) in 0..K-1. bounds: smallest and largest tau.
 
     Raises:
-        DataError: non-finite logits or labels out of range. UsageError: bounds out of order.
+        ScoresError: non-finite logits or labels out of range. SettingError: bounds out of order.
     """
     scores = check_scores(np.asarray(logits, dtype=np.float64)[None], None)[0][0]
     truth = check_labels(labels, *scores.shape)
     low, high = float(bounds[0]), float(bounds[1])
     if not 0 < low < high < np.inf:
-        raise UsageError(f"bounds: found {bounds}, wanted 0 < lowest < highest")
+        raise SettingError(f"bounds: found {bounds}, wanted 0 < lowest < highest")
     centred = scores - scores.max(axis=1, keepdims=True)
     if not centred.any():
         return float(np.clip(1.0, low, high))

@@ -4,8 +4,7 @@ Logit maps (softmax of a transformed L), fitted by the likelihood:
 
 - ``temperature``: L / tau. One parameter; never changes the answer.
 - ``matrix-diagonal``: w ∘ L, a scale for each class and no bias: matrix scaling with a diagonal matrix. It
-can
-  trust a class's evidence more or less but cannot move the share of the classes.
+  can trust a class's evidence more or less but cannot move the share of the classes.
 - ``vector``: w ∘ L + b (Guo et al. 2017): the same with a bias for each class, so it also mends class shares.
 - ``matrix``: W L + b with everything off the diagonal shrunk towards 0 (Kull et al. 2019).
 
@@ -17,7 +16,6 @@ Probability maps, each class against the rest, then scaled to sum 1:
 
 - ``isotonic``: the non-decreasing step curve of least squares, by pooling adjacent violators.
 - ``histogram``: the share of clips of the class in each of ``bins`` bins of equal width; an empty bin says
-its
   its middle. Classes of one bin tie, so it may cost accuracy.
 
 Imports numpy and the contract, never a store.
@@ -28,20 +26,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import DataError, StoreError, UsageError
+from mg_data.contract import StoreError
 from mg_data.store.atomic import publish_json
 from mg_fusion.calibration import check_labels, fit_temperature
 from mg_fusion.checks import fitted_array, positive, whole
+from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.minimise import fit_linear, minimise
 from mg_fusion.tagged_json import read_tagged, tagged
 from mg_fusion.vote import FloatArray, check_scores, check_temperature, softmax
 
-METHODS = ("temperature", "vector", "matrix-diagonal", "matrix", "isotonic", "histogram")
+CalibrationMethod = Literal["temperature", "vector", "matrix-diagonal", "matrix", "isotonic", "histogram"]
+METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)
 FORMAT = "mg-calibration"
 VERSION = 1
 
@@ -159,12 +159,12 @@ class Calibrator:
         """Return (N, K) calibrated probabilities of (N, K) logits.
 
         Raises:
-            DataError: another number of classes, non-finite logits, parameters that are none.
+            ScoresError: another number of classes, non-finite logits, parameters that are none.
         """
         scores = _centred(logits)
         classes = scores.shape[1]
         if classes != self.classes:
-            raise DataError(f"calibration: found {classes} classes, wanted {self.classes}; fit again")
+            raise ScoresError(f"calibration: found {classes} classes, wanted {self.classes}; fit again")
         name = f"calibration {self.method}"
         if self.method == "temperature":
             return softmax(scores, check_temperature(float(fitted_array(self.fitted, "tau", (), name))))
@@ -176,7 +176,7 @@ class Calibrator:
             matrix = fitted_array(self.fitted, "matrix", (classes, classes), name)
             return softmax(scores @ matrix.T + fitted_array(self.fitted, "bias", (classes,), name))
         if self.method not in ("isotonic", "histogram"):
-            raise UsageError(f"calibration: no method '{self.method}', there are: {', '.join(METHODS)}")
+            raise SettingError(f"calibration: no method '{self.method}', there are: {', '.join(METHODS)}")
         first, second = ("x", "y") if self.method == "isotonic" else ("edges", "levels")
         probs = softmax(scores)
         result = np.empty_like(probs)
@@ -193,12 +193,12 @@ class Calibrator:
     def _curve(self, first: str, second: str, c: int, name: str) -> tuple[FloatArray, FloatArray]:
         tables = [self.fitted.get(first), self.fitted.get(second)]
         if not all(isinstance(table, list) and len(table) == self.classes for table in tables):
-            raise DataError(f"{name}: fitted '{first}' and '{second}' are not one list a class; fit again")
+            raise ScoresError(f"{name}: fitted '{first}' and '{second}' are not one list a class; fit again")
         a = fitted_array({first: tables[0][c]}, first, (-1,), name)  # type: ignore[index]
         extra = 1 if first == "edges" else 0
         b = fitted_array({second: tables[1][c]}, second, (len(a) + extra,), name)  # type: ignore[index]
         if not len(b) or (np.diff(a) <= 0).any() or (b < 0).any():
-            raise DataError(f"{name}: fitted '{first}' do not rise or '{second}' are negative; fit again")
+            raise ScoresError(f"{name}: fitted '{first}' do not rise or '{second}' are negative; fit again")
         return a, b
 
     @property
@@ -250,7 +250,7 @@ class Calibrator:
 def fit_calibrator(
     logits: ArrayLike,
     labels: ArrayLike,
-    method: str = "temperature",
+    method: CalibrationMethod = "temperature",
     *,
     shrinkage: float = 1.0,
     bins: int = 15,
@@ -258,11 +258,17 @@ def fit_calibrator(
     """Fit a calibration of one model on labelled clips.
 
     Args:
-        logits: (N, K) finite. labels: (N,) in 0..K-1. method: one of :data:`METHODS`.
+        logits: (N, K) finite. labels: (N,) in 0..K-1.
+        method: ``temperature`` (one number, never changes an answer), ``matrix-diagonal`` (a scale for each
+            class), ``vector`` (and a bias), ``matrix`` (and what one class says of another), ``isotonic``,
+            ``histogram`` (each class against the rest).
         shrinkage: of vector, matrix-diagonal and matrix, above 0. bins: of histogram, at least 1.
 
     Raises:
-        UsageError: a setting out of range. DataError: non-finite logits or labels out of range.
+        SettingError: a setting out of range. ScoresError: non-finite logits or labels out of range.
+
+    >>> fit_calibrator([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]], [0, 1, 1]).predict_proba([[2.0, 0.0]]).round(2)
+    array([[0.67, 0.33]])
     """
     scores = _centred(logits)
     truth = check_labels(labels, *scores.shape)
@@ -291,5 +297,5 @@ def fit_calibrator(
         options = {"bins": count}
         fitted = _histogram(softmax(scores), truth, count)
     else:
-        raise UsageError(f"calibration: no method '{method}', there are: {', '.join(METHODS)}")
+        raise SettingError(f"calibration: no method '{method}', there are: {', '.join(METHODS)}")
     return Calibrator(method=method, classes=classes, fitted=fitted, options=options)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mg_data.contract import DataError, UsageError
+from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.vote import FloatArray
 
 
@@ -15,15 +15,15 @@ def fitted_table(fitted: Mapping[str, Any] | None, fuser: str) -> Mapping[str, A
     """Return the fitted parameters.
 
     Raises:
-        UsageError: there are none. DataError: they are no table.
+        SettingError: there are none. ScoresError: they are no table.
     """
     if fitted is None:
-        raise UsageError(
+        raise SettingError(
             f"fuser '{fuser}' has to be fitted on labelled clips: give --fit and --labels, or the --params "
             "that such a fit wrote"
         )
     if not isinstance(fitted, Mapping):
-        raise DataError(f"fuser '{fuser}': its fitted parameters are no table; fit again")
+        raise ScoresError(f"fuser '{fuser}': its fitted parameters are no table; fit again")
     return fitted
 
 
@@ -31,22 +31,21 @@ def fitted_array(fitted: Mapping[str, Any], name: str, shape: tuple[int, ...], f
     """Return one array of the fitted parameters; an extent of -1 may be anything.
 
     Raises:
-        DataError: absent, not finite numbers, or of another shape.
+        ScoresError: absent, not finite numbers, or of another shape.
     """
     try:
         values = np.asarray(fitted[name], dtype=np.float64)
     except (KeyError, TypeError, ValueError):
-        raise DataError(
+        raise ScoresError(
             f"fuser '{fuser}': fitted '{name}' is absent or not made of numbers; fit again"
         ) from None
     fits = values.ndim == len(shape) and all(
         want in (-1, found) for want, found in zip(shape, values.shape, strict=True)
     )
     if not fits or not np.isfinite(values).all():
-        raise DataError(
+        raise ScoresError(
             f"fuser '{fuser}': fitted '{name}' has shape {values.shape}, wanted {shape} of finite "
-            "numbers: it was "
-            "fitted on other models or classes; fit again"
+            "numbers: it was fitted on other models or classes; fit again"
         )
     return values
 
@@ -55,14 +54,14 @@ def positive(value: float, name: str, *, zero: bool = False) -> float:
     """Return a setting as a float.
 
     Raises:
-        UsageError: not a finite number above 0 (or at least 0 with ``zero``).
+        SettingError: not a finite number above 0 (or at least 0 with ``zero``).
     """
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = float("nan")
     if not np.isfinite(number) or number < 0 or (number == 0 and not zero):
-        raise UsageError(
+        raise SettingError(
             f"{name}: found {value!r}, wanted a finite number {'of at least' if zero else 'above'} 0"
         )
     return number
@@ -72,8 +71,8 @@ def whole(value: Any, name: str, lowest: int) -> int:
     """Return a setting as a whole number.
 
     Raises:
-        UsageError: not one, or below ``lowest``.
+        SettingError: not one, or below ``lowest``.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise UsageError(f"{name}: found {value!r}, wanted a whole number of at least {lowest}")
+        raise SettingError(f"{name}: found {value!r}, wanted a whole number of at least {lowest}")
     return value

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import DataError
 from mg_fusion.calibration import check_labels, check_probs
+from mg_fusion.errors import ScoresError
 from mg_fusion.intervals import bootstrap_interval
 
 
@@ -27,7 +27,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     few, total = min(only_first, only_second), only_first + only_second
     if few < 0:
-        raise DataError(f"McNemar: found counts {only_first} and {only_second}, wanted at least 0")
+        raise ScoresError(f"McNemar: found counts {only_first} and {only_second}, wanted at least 0")
     if not total:
         return 1.0
     # log of binomial(total, i) for i = 0..few
@@ -53,13 +53,20 @@ def compare_results(
         probs, against: (N, K). labels: (N,) in 0..K-1. groups: (N,) video or subject, or None.
 
     Returns:
-        ``n``, ``both_right``, ``only_this``, ``only_other``, ``both_wrong``, ``p_value`` (McNemar, exact),
-        and for accuracy, macro_f1 and nll the ``gain`` over the other result (above 0 is better) with its 95
-        % interval over groups.
+        ``n``, ``both_right``, ``only_this``, ``only_other``, ``both_wrong``, ``p_value`` (McNemar, exact);
+        for each of ``accuracy``, ``macro_f1`` and ``nll`` the ``gain`` over the other result (above 0 is
+        better) with ``low`` and ``high`` of its 95 % interval over groups; and ``groups``, their number.
+
+    Raises:
+        ScoresError: shapes that differ, values that are no probabilities, labels out of range.
+
+    >>> found = compare_results([[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.6, 0.4]], [0, 1])
+    >>> found["only_this"], found["p_value"], found["accuracy"]["gain"]
+    (1, 1.0, 0.5)
     """
     ours, theirs = check_probs(probs), check_probs(against)
     if ours.shape != theirs.shape:
-        raise DataError(f"compare: found shapes {ours.shape} and {theirs.shape}, wanted equal ones")
+        raise ScoresError(f"compare: found shapes {ours.shape} and {theirs.shape}, wanted equal ones")
     truth: NDArray[np.int64] = check_labels(labels, *ours.shape)
     right, other = ours.argmax(axis=1) == truth, theirs.argmax(axis=1) == truth
     only_this, only_other = int((right & ~other).sum()), int((other & ~right).sum())

@@ -6,8 +6,8 @@ from mg_data.contract import DataError, UsageError
 
 
 class SettingError(UsageError, ValueError):
-    """An argument out of range: a weight, a temperature, a metric, a number of folds."""
+    """An argument out of range: a weight, a temperature, a metric, a number of folds, the name of a rule."""
 
 
 class ScoresError(DataError, ValueError):
-    """Scores, masks or labels that cannot be used as they are: shapes, NaN, labels out of range."""
+    """Values that cannot be used as they are: shapes, NaN, labels out of range, names or answers twice."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import Console, UsageError
+from mg_data.contract import Console
+from mg_fusion.errors import SettingError
 from mg_fusion.intervals import group_index
 
 
@@ -22,10 +23,10 @@ def group_folds(
         labels: (N,). groups: (N,) names or None. folds: wanted; fewer if there are fewer groups.
 
     Raises:
-        UsageError: a negative number of folds.
+        SettingError: a negative number of folds.
     """
     if folds < 0:
-        raise UsageError(f"folds: found {folds}, wanted at least 0")
+        raise SettingError(f"folds: found {folds}, wanted at least 0")
     generator = np.random.default_rng(seed)
     if groups is None:
         count = min(folds, len(labels))

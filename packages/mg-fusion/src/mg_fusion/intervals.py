@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import DataError, UsageError
+from mg_fusion.calibration import check_labels, check_probs
+from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.metrics import SMALLEST_PROBABILITY
 from mg_fusion.vote import FloatArray
 
@@ -22,13 +23,13 @@ def group_index(groups: ArrayLike | None, rows: int) -> NDArray[np.int64]:
     """Return (N,) group numbers 0..G-1; without groups each clip is its own.
 
     Raises:
-        DataError: not one group for each clip.
+        ScoresError: not one group for each clip.
     """
     if groups is None:
         return np.arange(rows, dtype=np.int64)
     names = np.asarray(groups)
     if names.shape != (rows,):
-        raise DataError(f"groups: found shape {names.shape}, wanted ({rows},), one for each clip")
+        raise ScoresError(f"groups: found shape {names.shape}, wanted ({rows},), one for each clip")
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
@@ -84,7 +85,11 @@ def bootstrap_interval(
         a gain above 0 means better than the baseline.
     """
     if metric not in INTERVAL_METRICS:
-        raise UsageError(f"metric: found {metric!r}, wanted one of {', '.join(INTERVAL_METRICS)}")
+        raise SettingError(f"metric: found {metric!r}, wanted one of {', '.join(INTERVAL_METRICS)}")
+    if not 0 < level < 1:
+        raise SettingError(f"level: found {level}, wanted a share between 0 and 1, such as 0.95")
+    if rounds < 1:
+        raise SettingError(f"rounds: found {rounds}, wanted at least 1")
     group = group_index(groups, len(labels))
     count = int(group.max()) + 1
     ours, theirs = _statistics(probs, labels, metric), _statistics(baseline, labels, metric)
@@ -124,8 +129,8 @@ def bootstrap_interval(
 
 
 def metric_intervals(
-    probs: FloatArray,
-    labels: NDArray[np.int64],
+    probs: ArrayLike,
+    labels: ArrayLike,
     groups: ArrayLike | None = None,
     *,
     metrics: Sequence[IntervalMetric] = INTERVAL_METRICS,
@@ -133,13 +138,35 @@ def metric_intervals(
     rounds: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return ``{metric: {"low":, "high":}}`` by bootstrap over groups, and how it was made.
+    """Return intervals of metrics by bootstrap: how far they could have come out otherwise.
 
-    Args: as :func:`bootstrap_interval`.
+    Whole groups are drawn with replacement, since clips of one video or subject are not independent.
+
+    Args:
+        probs: (N, K), rows sum to 1. labels: (N,) in 0..K-1.
+        groups: (N,) video or subject of each clip; None: each clip its own, which is narrower than it should
+            be where clips of one video or subject resemble each other.
+        metrics: some of accuracy, macro_f1, mean_class_accuracy, nll, brier.
+        level: share of the resamples inside. rounds: resamples. seed: of the generator made here.
+
+    Returns:
+        metric -> ``low``, ``high``; and ``level``, ``groups`` (their number), ``rounds``, ``seed``.
+
+    Raises:
+        SettingError: an unknown metric, a level or number of rounds out of range.
+        ScoresError: wrong shapes, values that are no probabilities, labels out of range.
+
+    >>> found = metric_intervals([[0.9, 0.1], [0.2, 0.8]], [0, 1], metrics=["accuracy"])
+    >>> found["accuracy"]
+    {'low': 1.0, 'high': 1.0}
     """
+    values = check_probs(probs)
+    truth = check_labels(labels, *values.shape)
+    if not metrics:
+        raise SettingError(f"metrics: found none, wanted some of {', '.join(INTERVAL_METRICS)}")
     found = {
         metric: bootstrap_interval(
-            probs, probs, labels, metric, groups, level=level, rounds=rounds, seed=seed
+            values, values, truth, metric, groups, level=level, rounds=rounds, seed=seed
         )
         for metric in metrics
     }

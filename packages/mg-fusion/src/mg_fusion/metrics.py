@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import DataError, UsageError
 from mg_fusion.calibration import (
     check_labels,
     check_probs,
     classwise_calibration_error,
     expected_calibration_error,
 )
+from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.vote import FloatArray
 
 # A probability below this counts as this in the NLL, as when stores of probabilities are read.
@@ -59,7 +59,7 @@ def top_k_accuracy(probs: ArrayLike, labels: ArrayLike, k: int) -> float:
     values = check_probs(probs)
     truth = check_labels(labels, *values.shape)
     if k < 1:
-        raise UsageError(f"top-k: found k = {k}, wanted at least 1")
+        raise SettingError(f"top-k: found k = {k}, wanted at least 1")
     own = values[np.arange(len(truth)), truth][:, None]
     earlier = np.arange(values.shape[1]) < truth[:, None]
     before = ((values > own) | ((values == own) & earlier)).sum(axis=1)
@@ -100,22 +100,22 @@ class ClassificationMetrics:
     support: NDArray[np.int64]
     predicted: NDArray[np.int64]
     confusion: NDArray[np.int64]
-    macro_f1_all: float = 0.0
-    mean_class_accuracy_all: float = 0.0
-    ece_mass: float = 0.0
-    classwise_ece: float = 0.0
-    top_k: Mapping[int, float] = field(default_factory=dict)
-    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    macro_f1_all: float
+    mean_class_accuracy_all: float
+    ece_mass: float
+    classwise_ece: float
+    top_k: Mapping[int, float]
+    groups: Mapping[str, Mapping[str, Any]]
 
     def to_json(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
         """Return a JSON value; ``per_class`` has one object a class, by index and name.
 
         Raises:
-            DataError: the number of names is not the number of classes.
+            ScoresError: the number of names is not the number of classes.
         """
         names = list(class_names) or [str(index) for index in range(len(self.f1))]
         if len(names) != len(self.f1):
-            raise DataError(f"class names: found {len(names)}, wanted {len(self.f1)}")
+            raise ScoresError(f"class names: found {len(names)}, wanted {len(self.f1)}")
         return {
             "n": self.n,
             "accuracy": self.accuracy,
@@ -191,7 +191,7 @@ def classification_metrics(
             default the clips measured here do.
 
     Raises:
-        DataError: wrong shapes, no clip, values that are no probabilities, labels out of range.
+        ScoresError: wrong shapes, no clip, values that are no probabilities, labels out of range.
     """
     values = check_probs(probs)
     truth = check_labels(labels, *values.shape)
@@ -206,7 +206,7 @@ def classification_metrics(
     target = values[np.arange(rows), truth]
     sizes = support if class_counts is None else np.asarray(class_counts)
     if sizes.shape != (classes,):
-        raise DataError(f"class counts: found shape {sizes.shape}, wanted ({classes},)")
+        raise ScoresError(f"class counts: found shape {sizes.shape}, wanted ({classes},)")
     return ClassificationMetrics(
         n=rows,
         accuracy=float(right.sum() / rows),

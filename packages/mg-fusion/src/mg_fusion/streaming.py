@@ -174,7 +174,7 @@ class _Spooled:
         )
         places = np.empty(store.count, dtype=np.int32)
         for begin, end in _blocks(store.count, _ROWS_READ):
-            places[begin:end] = np.searchsorted(ids, store.ids(begin, end))
+            places[begin:end] = _places(ids, store.ids(begin, end))
         self._sizes = np.bincount(places // rows, minlength=-(-len(ids) // rows))
         self._begins = np.concatenate([[0], np.cumsum(self._sizes)])
         self._file = folder / f"{len(list(folder.iterdir()))}.rows"
@@ -332,10 +332,18 @@ def _divided(logits: FloatArray, own: FloatArray) -> FloatArray:
     return logits if (own == 1).all() else logits / own[:, None, None]
 
 
+def _places(ids: Ids, wanted: Ids) -> NDArray[np.intp]:
+    """Return where each id stands among sorted ids; sorted themselves, neighbours are found side by side."""
+    order = np.argsort(wanted)
+    places = np.empty(len(wanted), dtype=np.intp)
+    places[order] = np.searchsorted(ids, wanted[order])
+    return places
+
+
 def _held(store: LogitsBlocks, ids: Ids) -> BoolArray:
     held = np.zeros(len(ids), dtype=np.bool_)
     for begin, end in _blocks(store.count, _ROWS_READ):
-        held[np.searchsorted(ids, store.ids(begin, end))] = True
+        held[_places(ids, store.ids(begin, end))] = True
     return held
 
 

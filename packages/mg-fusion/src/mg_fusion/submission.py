@@ -13,15 +13,18 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_data.contract import DataError, UsageError
+from mg_data.contract import DataError
 from mg_data.store.atomic import publish
+from mg_fusion.errors import ScoresError, SettingError
 
+Dialect = Literal["2025", "2023"]
 # The 2025 edition wants a header, the 2023 edition none.
-HEADERS: dict[str, tuple[str, ...]] = {"2025": ("Id", "Target"), "2023": ()}
+HEADERS: dict[Dialect, tuple[str, ...]] = {"2025": ("Id", "Target"), "2023": ()}
 MEMBER = "submission.csv"
 # Zip files carry a time stamp; a fixed one makes equal answers equal files.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
@@ -82,25 +85,37 @@ def order_rows(
 
 
 def write_submission(
-    path: str | Path, clip_ids: Sequence[str], targets: Sequence[int], *, classes: int, dialect: str = "2025"
+    path: str | Path,
+    clip_ids: Sequence[str],
+    targets: Sequence[int],
+    *,
+    classes: int,
+    dialect: Dialect = "2025",
 ) -> None:
-    """Write the zip atomically; equal answers give equal bytes.
+    """Write the challenge's submission, a csv in a zip, atomically; equal answers give equal bytes.
 
     Args:
-        clip_ids, targets: N ids and class indices. classes: K. dialect: key of :data:`HEADERS`.
+        clip_ids, targets: N ids and class indices. classes: K.
+        dialect: ``2025`` has the header Id,Target, ``2023`` none.
 
     Raises:
-        DataError: a target outside 0..K-1, lengths differ, nothing to write. UsageError: unknown dialect.
+        ScoresError: a target outside 0..K-1, an id twice, lengths differ, nothing to write.
+        SettingError: an unknown dialect.
     """
     if dialect not in HEADERS:
-        raise UsageError(f"dialect: found '{dialect}', wanted one of {', '.join(HEADERS)}")
+        raise SettingError(f"dialect: found '{dialect}', wanted one of {', '.join(HEADERS)}")
     if len(clip_ids) != len(targets) or not len(clip_ids):
-        raise DataError(
+        raise ScoresError(
             f"submission: found {len(clip_ids)} ids and {len(targets)} answers, wanted as many, at least one"
         )
+    twice = len(clip_ids) - len(set(clip_ids))
+    if twice:
+        raise ScoresError(f"submission: {twice} clip ids are there twice; each id once")
     bad = [target for target in targets if not 0 <= int(target) < classes]
     if bad:
-        raise DataError(f"submission: {len(bad)} answers are outside 0..{classes - 1}, the first is {bad[0]}")
+        raise ScoresError(
+            f"submission: {len(bad)} answers are outside 0..{classes - 1}, the first is {bad[0]}"
+        )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if HEADERS[dialect]:
@@ -121,7 +136,7 @@ _RAW_OTHER = 99
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What a submission file says.
+    """What a submission file says: the result of :func:`read_submission`.
 
     Args:
         member: name of the csv in the zip, "" for a bare csv. dialect: by its header.
@@ -129,7 +144,7 @@ class Submission:
     """
 
     member: str
-    dialect: str
+    dialect: Dialect
     clip_ids: tuple[str, ...]
     targets: tuple[int, ...]
     problems: tuple[str, ...]
@@ -171,7 +186,7 @@ def read_submission(path: str | Path) -> Submission:
     problems: list[str] = []
     clip_ids, targets = [], []
     header = tuple(cell.strip() for cell in rows[0]) if rows else ()
-    dialect = "2023"
+    dialect: Dialect = "2023"
     if header == HEADERS["2025"]:
         dialect = "2025"
     elif [cell.casefold() for cell in header] == [cell.casefold() for cell in HEADERS["2025"]]:
@@ -208,7 +223,11 @@ def _is_whole(text: str) -> bool:
 
 
 def check_submission(
-    found: Submission, *, classes: int, ids: Sequence[str] | None = None, dialect: str = "auto"
+    found: Submission,
+    *,
+    classes: int,
+    ids: Sequence[str] | None = None,
+    dialect: Dialect | Literal["auto"] = "auto",
 ) -> list[str]:
     """Return everything that is wrong with a submission, one line each; empty if it is sound.
 
@@ -216,14 +235,14 @@ def check_submission(
         classes: K; answers are 0..K-1. ids: the exact ids wanted, or None. dialect: wanted, or ``auto``.
 
     Raises:
-        UsageError: an unknown dialect or fewer than two classes.
+        SettingError: an unknown dialect or fewer than two classes.
     """
     if dialect not in ("auto", *HEADERS):
-        raise UsageError(f"dialect: found '{dialect}', wanted auto or one of {', '.join(HEADERS)}")
+        raise SettingError(f"dialect: found '{dialect}', wanted auto or one of {', '.join(HEADERS)}")
     if classes < 2:
-        raise UsageError(f"classes: found {classes}, wanted at least 2")
+        raise SettingError(f"classes: found {classes}, wanted at least 2")
     problems = list(found.problems)
-    if dialect not in ("auto", found.dialect):
+    if dialect != "auto" and dialect != found.dialect:
         wants = "the header Id,Target" if HEADERS[dialect] else "no header"
         problems.append(f"dialect {dialect} wants {wants}, the file follows {found.dialect}")
     if not found.targets:

@@ -205,8 +205,7 @@ def groups_of(
     absent = [clip for clip in clip_ids.tolist() if not groups.get(clip)]
     if absent:
         raise DataError(
-            f"groups: {len(absent)} of {len(clip_ids)} clips have no group, the first is "
-            f"'{absent[0]}'; give the "
-            "clips store they come from"
+            f"groups: {len(absent)} of {len(clip_ids)} clips have no group, the first is '{absent[0]}'; "
+            "give the clips store they come from"
         )
     return np.array([groups[clip] for clip in clip_ids.tolist()])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import DataError
+from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.vote import FloatArray, check_scores, check_temperature, check_weights, softmax
 
 IntArray = NDArray[np.int64]
@@ -17,7 +17,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Vetoes:
-    """Clips of one vote that one model decided against the majority of the others.
+    """Clips that one model decided against the majority of the others: the result of :func:`find_vetoes`.
 
     Args:
         temperature: of the vote. rows: (V,) clips. model: (V,) who decided. confidence: (V,) of that model.
@@ -50,6 +50,11 @@ def find_vetoes(
 
     Args:
         logits: (M, N, K). weights: (M,). temperature: tau. present: (M, N).
+        majority: share of the others' weight, from 0 to below 1.
+
+    Raises:
+        SettingError: weights, temperature or majority out of range.
+        ScoresError: wrong shapes, non-finite scores, a clip that no model of positive weight answers.
 
     >>> sure, unsure = [9.0, 0.0], [0.0, 1.0]
     >>> find_vetoes([[sure], [unsure], [unsure]], [1, 1, 1], 1.0).model.tolist()
@@ -60,8 +65,10 @@ def find_vetoes(
     scores, mask = check_scores(logits, present)
     shares = check_weights(weights, len(scores))[:, None] * mask
     tau = check_temperature(temperature)
+    if not 0 <= majority < 1:
+        raise SettingError(f"majority: found {majority}, wanted a share from 0 to below 1")
     if (shares.sum(axis=0) == 0).any():
-        raise DataError("veto: a clip has no answer from a model of positive weight; leave it out")
+        raise ScoresError("veto: a clip has no answer from a model of positive weight; leave it out")
     probs = np.stack([softmax(values, tau) for values in scores])
     total = np.einsum("mn,mnk->nk", shares, probs)
     top, answer = scores.argmax(axis=2), total.argmax(axis=1)

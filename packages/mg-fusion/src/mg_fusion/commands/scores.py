@@ -14,9 +14,9 @@ from mg_data.contract import Console, DataError, StageResult, StoreError, UsageE
 from mg_data.labels import write_labels
 from mg_data.store import Provenance, PseudoStore, read_store, write_logits
 from mg_data.store.atomic import publish_text
-from mg_fusion.convert.names import Match, check_unique, match_names
-from mg_fusion.convert.read import ScoreFile, annotation_names, read_scores
-from mg_fusion.convert.write import write_scores
+from mg_fusion.convert.names import MatchRule, NameMatch, check_unique, match_names
+from mg_fusion.convert.read import ScoreFile, ScoreFormat, annotation_names, read_score_file
+from mg_fusion.convert.write import write_score_file
 from mg_fusion.files import file_digest
 from mg_fusion.scoring import open_scored
 from mg_fusion.submission import order_rows, read_ids
@@ -58,9 +58,8 @@ def _ordered(found: ScoreFile, classes: Sequence[str], file: Path, console: Cons
         )
         return found.values[:, [found.class_names.index(name) for name in classes]]
     console.warn(
-        f"from-scores: {file} calls its first class '{found.class_names[0]}', here it is "
-        f"'{classes[0]}'; columns are "
-        "taken by position"
+        f"from-scores: {file} calls its first class '{found.class_names[0]}', here it is '{classes[0]}'; "
+        "columns are taken by position"
     )
     return found.values
 
@@ -75,8 +74,8 @@ def _space(values: FloatArray, asked: str, console: Console) -> str:
 
 
 def _join(
-    names: Sequence[str], ids: Path | None, wanted: Sequence[str] | None, match: str, console: Console
-) -> Match:
+    names: Sequence[str], ids: Path | None, wanted: Sequence[str] | None, match: MatchRule, console: Console
+) -> NameMatch:
     if ids is not None:
         wanted = read_ids(ids)
     if wanted is None:
@@ -87,15 +86,13 @@ def _join(
     if found.changed:
         first = found.changed[0]
         console.warn(
-            f"from-scores: {len(found.changed)} of {len(found.ids)} names are joined by rule "
-            f"'{match}' only, the "
-            f"first is '{first[0]}' as '{first[1]}'"
+            f"from-scores: {len(found.changed)} of {len(found.ids)} names are joined by rule '{match}' only, "
+            f"the first is '{first[0]}' as '{first[1]}'"
         )
     if found.dropped:
         console.warn(
-            f"from-scores: {len(found.dropped)} of {len(names)} names are none of the ids wanted and "
-            "are dropped, the "
-            f"first is '{found.dropped[0]}'"
+            f"from-scores: {len(found.dropped)} of {len(names)} names are none of the ids wanted and are "
+            f"dropped, the first is '{found.dropped[0]}'"
         )
     if found.lacking:
         console.warn(
@@ -105,7 +102,7 @@ def _join(
     return found
 
 
-def _report(path: Path, names: Sequence[str], found: Match) -> None:
+def _report(path: Path, names: Sequence[str], found: NameMatch) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("name", "clip_id", "joined"))
@@ -121,13 +118,13 @@ def from_scores(
     console: Console,
     file: Path,
     out: Path,
-    format: str,
+    format: ScoreFormat,
     classes: Path | None = None,
     names: Path | None = None,
     split: str | None = None,
     ids: Path | None = None,
     against: Path | None = None,
-    match: str = "exact",
+    match: MatchRule = "exact",
     keys: Any = None,
     space: str = "auto",
     branch: str = "",
@@ -141,9 +138,8 @@ def from_scores(
 
     Returns:
         data: ``out``, ``digest``, ``clips``, ``classes``, ``space``, ``match``, ``exact`` and ``changed``
-            (joins),
-        ``dropped``, ``lacking`` (numbers) and the names concerned in ``changed_names``, ``dropped_names``,
-        ``lacking_ids``.
+        (joins), ``dropped``, ``lacking`` (numbers) and the names concerned in ``changed_names``,
+        ``dropped_names``, ``lacking_ids``.
     """
     if ids is not None and against is not None:
         raise UsageError("from-scores: --ids and --against both say which ids are wanted; give one")
@@ -160,7 +156,7 @@ def from_scores(
         if known
         else 0
     )
-    found = read_scores(file, format, _as_keys(keys), count)
+    found = read_score_file(file, format, keys=_as_keys(keys), classes=count)
     class_names = _classes(found, classes, tuple(known.class_names) if known is not None else (), file)
     given = _names(found, names, split, file)
     values = _ordered(found, class_names, file, console)
@@ -259,7 +255,7 @@ def to_scores(
     console: Console,
     store: Path,
     out: Path,
-    format: str,
+    format: ScoreFormat,
     ids: Path | None = None,
     keys: Any = None,
 ) -> StageResult:
@@ -273,23 +269,24 @@ def to_scores(
         raise StoreError(store, "is a store of kind 'pseudo'", "give a logits or probs store")
     if not opened.present.all():
         raise DataError(
-            f"{store}: {int((~opened.present).sum())} clips have no answer, which a score file cannot "
-            "say; write a "
-            "store without them"
+            f"{store}: {int((~opened.present).sum())} clips have no answer, which a score file cannot say; "
+            "write a store without them"
         )
     if ids is None and format == "pyskl":
         raise UsageError("to-scores: a pyskl file holds no names, so its order is all: give --ids")
     wanted = read_ids(ids) if ids is not None else None
     rows = order_rows(opened.clip_ids, wanted, str(ids))
     space = getattr(opened, "space", "prob")
-    write_scores(
+    named = _as_keys(keys)
+    if format == "npz" and space == "prob":
+        named.setdefault("scores", "probs")
+    write_score_file(
         out,
         format,
         clip_ids=opened.clip_ids[rows].tolist(),
         values=opened.values[rows],
         class_names=opened.class_names,
-        scores_name="probs" if space == "prob" else "logits",
-        keys=_as_keys(keys),
+        keys=named,
     )
     console.say(f"to-scores: the values are of space '{space}', as in the store")
     data = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from mg_data.contract import Console, DataError, StageResult
 from mg_data.store import read_probs
 from mg_fusion.files import file_digest
 from mg_fusion.submission import (
+    Dialect,
     check_submission,
     order_rows,
     read_ids,
@@ -23,7 +25,7 @@ def submit(
     console: Console,
     probs: Path,
     out: Path = Path("submission.zip"),
-    dialect: str = "2025",
+    dialect: Dialect = "2025",
     ids: Path | None = None,
 ) -> StageResult:
     """Run ``mg submit``; see its ``--help``.
@@ -61,7 +63,12 @@ def submit(
 
 
 def check(
-    *, console: Console, file: Path, ids: Path | None = None, classes: int = 32, dialect: str = "auto"
+    *,
+    console: Console,
+    file: Path,
+    ids: Path | None = None,
+    classes: int = 32,
+    dialect: Dialect | Literal["auto"] = "auto",
 ) -> StageResult:
     """Run ``mg submit check``; see its ``--help``.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_data.contract import DataError, UsageError
+from mg_fusion.errors import ScoresError, SettingError
 
 
 def normalised(name: str) -> str:
@@ -25,13 +26,14 @@ def normalised(name: str) -> str:
     return "_".join(words)
 
 
+MatchRule = Literal["exact", "casefold", "normalised"]
 _RULES: dict[str, Callable[[str], str]] = {"casefold": str.casefold, "normalised": normalised}
-MATCHES = ("exact", *_RULES)
+MATCHES: tuple[MatchRule, ...] = get_args(MatchRule)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Match:
-    """How names were joined.
+class NameMatch:
+    """How names were joined: the result of :func:`match_names`.
 
     Args:
         rows: (R,) places in the names. ids: (R,) the id each stands for. how: the rule.
@@ -47,19 +49,28 @@ class Match:
     lacking: tuple[str, ...]
 
 
-def match_names(names: Sequence[str], wanted: Sequence[str], how: str = "exact") -> Match:
+def match_names(names: Sequence[str], wanted: Sequence[str], how: MatchRule = "exact") -> NameMatch:
     """Join names to the ids wanted; equal ones first, then the rest by the rule.
 
+    Nothing is joined by a rule in silence: ``changed`` lists the pairs that are not equal, ``dropped`` and
+    ``lacking`` what is left over on either side.
+
     Args:
-        names: N different names. wanted: different ids. how: one of :data:`MATCHES`.
+        names: N different names. wanted: different ids.
+        how: ``exact``, ``casefold`` (case does not count) or ``normalised`` (Unicode form, case and every
+            run of other signs than letters and digits do not count).
 
     Raises:
-        UsageError: an unknown rule. DataError: a name or id twice, nothing joined, or a rule under which two
-            names
-        (or two ids) become one where either is needed.
+        SettingError: an unknown rule.
+        ScoresError: a name or id twice, nothing joined, or a rule under which two names (or two ids) become
+            one where either is needed.
+
+    >>> found = match_names(["Jump!_1.avi", "run.avi"], ["jump__1.avi", "walk.avi"], "normalised")
+    >>> found.changed, found.dropped, found.lacking
+    ((('Jump!_1.avi', 'jump__1.avi'),), ('run.avi',), ('walk.avi',))
     """
     if how not in MATCHES:
-        raise UsageError(f"match: found {how!r}, wanted one of {', '.join(MATCHES)}")
+        raise SettingError(f"match: found {how!r}, wanted one of {', '.join(MATCHES)}")
     for what, words in (("name", names), ("id wanted", wanted)):
         check_unique(words, what)
     place = {name: row for row, name in enumerate(names)}
@@ -77,23 +88,20 @@ def match_names(names: Sequence[str], wanted: Sequence[str], how: str = "exact")
             alike = ids_of[rule(name)]
             if len(found) > 1 or len(alike) > 1:
                 several, what = (found, "names") if len(found) > 1 else (alike, "ids")
-                raise DataError(
-                    f"match {how}: the {what} '{several[0]}' and '{several[1]}' are one under this "
-                    "rule, so it "
-                    f"cannot tell which is meant by '{name if several is found else found[0]}'; "
-                    "rename them or "
-                    "match exactly"
+                raise ScoresError(
+                    f"match {how}: the {what} '{several[0]}' and '{several[1]}' are one under this rule, so "
+                    f"it cannot tell which is meant by '{name if several is found else found[0]}'; "
+                    "rename them or match exactly"
                 )
             joined[name] = place[found[0]]
             changed.append((found[0], name))
     if not joined:
-        raise DataError(
-            f"match {how}: none of the {len(names)} names is one of the {len(wanted)} ids wanted; the "
-            "first are "
-            f"'{names[0]}' and '{wanted[0]}'"
+        raise ScoresError(
+            f"match {how}: none of the {len(names)} names is one of the {len(wanted)} ids wanted; "
+            f"the first are '{names[0]}' and '{wanted[0]}'"
         )
     used = set(joined.values())
-    return Match(
+    return NameMatch(
         rows=np.array(list(joined.values()), dtype=np.int64),
         ids=tuple(joined),
         how=how,
@@ -107,14 +115,14 @@ def check_unique(words: Sequence[str], what: str, origin: str = "match") -> None
     """Refuse a word that stands twice.
 
     Raises:
-        DataError: naming the first, or that there are none.
+        ScoresError: naming the first, or that there are none.
     """
     if not words:
-        raise DataError(f"{origin}: there is no {what}")
+        raise ScoresError(f"{origin}: there is no {what}")
     first: dict[str, int] = {}
     for number, word in enumerate(words):
         if word in first:
-            raise DataError(
+            raise ScoresError(
                 f"{origin}: the {what} '{word}' stands twice, in places {first[word] + 1} and {number + 1}"
             )
         first[word] = number

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,10 @@ from mg_data.contract import DataError, UsageError
 from mg_data.datasets.pyskl.pickled_array import PickledArray, called
 from mg_data.datasets.pyskl.safe_pickle import load_pickle
 from mg_fusion.convert.names import check_unique
+from mg_fusion.errors import SettingError
 from mg_fusion.vote import FloatArray
 
+ScoreFormat = Literal["npz", "csv", "pyskl", "mmaction2", "ctr-gcn"]
 # Of an npz: more than this many times its packed size is no table of scores (deflate's own limit is 1032).
 _LARGEST_RATIO = 100
 _SMALL_BYTES = 2**26
@@ -30,7 +32,7 @@ _NPZ_KEYS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoreFile:
-    """Scores as a file holds them.
+    """Scores as a file holds them: the result of :func:`read_score_file`.
 
     Args:
         values: (N, K). names: N names, or None if the file holds none. labels: (N,) int64, or None.
@@ -44,40 +46,44 @@ class ScoreFile:
     notes: tuple[str, ...] = field(default=())
 
 
-def read_scores(path: Path, form: str, keys: Mapping[str, str] | None = None, classes: int = 0) -> ScoreFile:
-    """Read a score file.
+def read_score_file(
+    path: str | Path, format: ScoreFormat, *, keys: Mapping[str, str] | None = None, classes: int = 0
+) -> ScoreFile:
+    """Read another project's score file, without executing anything in it.
 
     Args:
-        form: ``npz``, ``csv``, ``pyskl`` (list of K scores), ``mmaction2`` (list of dictionaries) or
+        format: ``npz``, ``csv``, ``pyskl`` (list of K scores), ``mmaction2`` (list of dictionaries) or
             ``ctr-gcn`` (dictionary name -> K scores).
-        keys: ``scores``, ``names``, ``labels`` -> what they are called in the file.
+        keys: ``scores``, ``names``, ``labels`` -> what they are called in the file (npz, csv, mmaction2).
         classes: K if known, which tells whether a csv without header has names.
 
     Raises:
-        UsageError: a key the format does not have. DataError: the file is not what it should be.
+        SettingError: an unknown format, or a key that the format does not have.
+        DataError: the file is not what it should be.
     """
+    path = Path(path)
     chosen = dict(keys or {})
     known = {"npz": ("scores", "names", "labels"), "csv": ("scores", "names", "labels"),
-             "mmaction2": ("scores", "names", "labels")}.get(form, ())  # fmt: skip
+             "mmaction2": ("scores", "names", "labels")}.get(format, ())  # fmt: skip
     unknown = [key for key in chosen if key not in known]
     if unknown:
-        raise UsageError(
-            f"keys: format {form} has no {', '.join(unknown)}; it has: {', '.join(known) or 'none'}"
+        raise SettingError(
+            f"keys: format {format} has no {', '.join(unknown)}; it has: {', '.join(known) or 'none'}"
         )
     if not all(isinstance(name, str) for name in chosen.values()):
-        raise UsageError("keys: wanted texts, as scores=logits")
-    if form == "npz":
+        raise SettingError("keys: wanted texts, as scores=logits")
+    if format == "npz":
         found = _read_npz(path, chosen)
-    elif form == "csv":
+    elif format == "csv":
         found = _read_csv(path, chosen, classes)
-    elif form == "pyskl":
+    elif format == "pyskl":
         found = _read_pyskl(path)
-    elif form == "mmaction2":
+    elif format == "mmaction2":
         found = _read_mmaction2(path, chosen)
-    elif form == "ctr-gcn":
+    elif format == "ctr-gcn":
         found = _read_ctrgcn(path)
     else:
-        raise UsageError(f"format: found '{form}', wanted npz, csv, pyskl, mmaction2 or ctr-gcn")
+        raise SettingError(f"format: found '{format}', wanted npz, csv, pyskl, mmaction2 or ctr-gcn")
     _check(path, found)
     return found
 
@@ -105,8 +111,7 @@ def _read_npz(path: Path, keys: Mapping[str, str]) -> ScoreFile:
                 if info.file_size > max(_SMALL_BYTES, _LARGEST_RATIO * info.compress_size):
                     raise DataError(
                         f"{path}: '{info.filename}' unpacks to {info.file_size} bytes from "
-                        f"{info.compress_size}; "
-                        "that is no table of scores"
+                        f"{info.compress_size}; that is no table of scores"
                     )
         with np.load(path, allow_pickle=False) as file:
             listed = list(file.files)
@@ -256,11 +261,9 @@ def _load(path: Path) -> Any:
     except DataError as error:
         if "torch" in str(error):
             raise DataError(
-                f"{path}: holds torch tensors, which cannot be read without executing code; export "
-                "them where "
-                "torch is: pickle.dump([{**r, 'pred_score': r['pred_score'].cpu().numpy()} for r in "
-                "results], "
-                "file), with plain values only"
+                f"{path}: holds torch tensors, which cannot be read without executing code; export them "
+                "where torch is: pickle.dump([{**r, 'pred_score': r['pred_score'].cpu().numpy()} for r in "
+                "results], file), with plain values only"
             ) from None
         raise
 
@@ -384,4 +387,4 @@ def annotation_names(path: Path, split: str | None) -> list[str]:
     return names
 
 
-__all__ = ["ScoreFile", "annotation_names", "read_scores"]
+__all__ = ["ScoreFile", "ScoreFormat", "annotation_names", "read_score_file"]

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import UsageError
 from mg_data.store.atomic import publish, publish_text
+from mg_fusion.convert.read import ScoreFormat
+from mg_fusion.errors import ScoresError, SettingError
 
 Plain = str | NDArray[np.float32] | list["Plain"] | dict[str, "Plain"]
 
@@ -60,44 +61,53 @@ def _put_array(out: io.BytesIO, values: NDArray[np.float32]) -> None:
     out.write(b"B" + struct.pack("<I", len(data)) + data + b"tb")
 
 
-def write_scores(
-    path: Path,
-    form: str,
+def write_score_file(
+    path: str | Path,
+    format: ScoreFormat,
     *,
     clip_ids: Sequence[str],
-    values: NDArray[np.float32],
+    values: ArrayLike,
     class_names: Sequence[str],
-    scores_name: str,
     keys: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a score file atomically.
+    """Write a score file that another project reads, atomically.
 
     Args:
-        form: ``npz``, ``csv``, ``pyskl``, ``mmaction2`` or ``ctr-gcn``. clip_ids: N. values: (N, K).
-        scores_name: what an npz calls the scores unless ``keys`` says otherwise.
+        format: ``npz``, ``csv``, ``pyskl``, ``mmaction2`` or ``ctr-gcn``, as :func:`read_score_file` reads
+            them; a pyskl file holds no names, so the order is all it has.
+        clip_ids: N. values: (N, K), written as float32. class_names: K, written to npz and csv.
         keys: ``scores`` and ``names`` -> what they are called in npz, csv (names only) and mmaction2.
+
+    Raises:
+        SettingError: an unknown format, or keys that it does not have.
+        ScoresError: values that are not (N, K).
     """
+    path = Path(path)
     chosen = dict(keys or {})
-    known = {"npz": ("scores", "names"), "csv": ("names",), "mmaction2": ("scores", "names")}.get(form, ())
+    known = {"npz": ("scores", "names"), "csv": ("names",), "mmaction2": ("scores", "names")}.get(format, ())
     unknown = [key for key in chosen if key not in known]
     if unknown:
-        raise UsageError(
-            f"keys: format {form} has no {', '.join(unknown)}; it has: {', '.join(known) or 'none'}"
+        raise SettingError(
+            f"keys: format {format} has no {', '.join(unknown)}; it has: {', '.join(known) or 'none'}"
         )
     rows = np.asarray(values, dtype=np.float32)
     names = [str(clip) for clip in clip_ids]
-    if form == "npz":
-        score_key, name_key = chosen.get("scores", scores_name), chosen.get("names", "names")
+    if rows.shape != (len(names), len(class_names)):
+        raise ScoresError(
+            f"values: found shape {rows.shape}, wanted ({len(names)}, {len(class_names)}): ids and classes"
+        )
+    if format == "npz":
+        score_key, name_key = chosen.get("scores", "logits"), chosen.get("names", "names")
         arrays: dict[str, Any] = {score_key: rows, name_key: np.array(names)}
         arrays["class_names"] = np.array(list(class_names))
         if len(arrays) < 3 or "file" in arrays:
-            raise UsageError(
+            raise SettingError(
                 "keys: wanted different names for scores and names, neither 'class_names' nor 'file'"
             )
         with publish(path) as temporary, temporary.open("wb") as handle:
             np.savez_compressed(handle, **arrays)
         return
-    if form == "csv":
+    if format == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([chosen.get("names", "clip_id"), *class_names])
@@ -105,15 +115,15 @@ def write_scores(
         publish_text(path, text.getvalue())
         return
     value: Plain
-    if form == "pyskl":
+    if format == "pyskl":
         value = list(rows)
-    elif form == "mmaction2":
+    elif format == "mmaction2":
         score_key, name_key = chosen.get("scores", "pred_score"), chosen.get("names", "frame_dir")
         value = [{score_key: row, name_key: name} for name, row in zip(names, rows, strict=True)]
-    elif form == "ctr-gcn":
+    elif format == "ctr-gcn":
         value = dict(zip(names, rows, strict=True))
     else:
-        raise UsageError(f"format: found '{form}', wanted npz, csv, pyskl, mmaction2 or ctr-gcn")
+        raise SettingError(f"format: found '{format}', wanted npz, csv, pyskl, mmaction2 or ctr-gcn")
     content = pickled(value)
     with publish(path) as temporary:
         temporary.write_bytes(content)

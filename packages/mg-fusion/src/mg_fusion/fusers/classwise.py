@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mg_data.contract import DataError, UsageError
 from mg_fusion.calibration import check_labels
 from mg_fusion.checks import fitted_array, fitted_table, positive
+from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.minimise import minimise
 from mg_fusion.vote import BoolArray, FloatArray, check_scores, check_temperature, soft_vote, softmax
 
@@ -33,7 +33,7 @@ def class_weights(
         class_weights: (M, K) >= 0, in the order of the models; or ``fitted``, which holds them and tau.
 
     Raises:
-        UsageError: neither, or weights out of range. DataError: a clip whose classes all get 0.
+        SettingError: neither, or weights out of range. ScoresError: a clip whose classes all get 0.
     """
     scores, mask = check_scores(logits, present)
     shape = (scores.shape[0], scores.shape[2])
@@ -44,11 +44,11 @@ def class_weights(
         weights = fitted_array(table, "class_weights", shape, NAME)
         temperature = float(fitted_array(table, "temperature", (), NAME))
     if (weights < 0).any() or not weights.any():
-        raise UsageError(f"fuser '{NAME}': wanted weights of at least 0, one of them positive")
+        raise SettingError(f"fuser '{NAME}': wanted weights of at least 0, one of them positive")
     total = _total(scores, mask, weights, check_temperature(temperature))
     mass = total.sum(axis=1, keepdims=True)
     if (mass <= 0).any():
-        raise DataError(
+        raise ScoresError(
             f"fuser '{NAME}': {int((mass <= 0).sum())} of {len(mass)} clips have no answer from a model of "
             "positive weight; leave these clips out or give another model weight"
         )

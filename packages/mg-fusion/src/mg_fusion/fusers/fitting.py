@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import FuserSpec, PluginError, StoreError, UsageError
+from mg_data.contract import FuserSpec, PluginError, StoreError
 from mg_data.store.atomic import publish_json
 from mg_fusion.calibration import check_labels
+from mg_fusion.errors import SettingError
 from mg_fusion.folds import group_folds
 from mg_fusion.metrics import classification_metrics
 from mg_fusion.tagged_json import read_tagged, tagged
@@ -42,7 +43,7 @@ def run_fuser(
     """Run a registered fuser and hold it to its contract: (N, K), finite, rows that sum to 1.
 
     Raises:
-        UsageError: an option it does not know.
+        SettingError: an option it does not know.
         PluginError: an unknown fuser, or one that breaks its contract.
     """
     from mg_data.plugins import resolve
@@ -68,7 +69,7 @@ def check_options(what: str, function: Any, options: Mapping[str, Any]) -> None:
     """Refuse options that a fuser or its fit does not have.
 
     Raises:
-        UsageError: naming the option and those there are.
+        SettingError: naming the option and those there are.
     """
     known = [
         parameter.name
@@ -77,7 +78,7 @@ def check_options(what: str, function: Any, options: Mapping[str, Any]) -> None:
     ]
     unknown = [option for option in options if option not in known]
     if unknown:
-        raise UsageError(f"{what}: no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")
+        raise SettingError(f"{what}: no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")
 
 
 def _measured(probs: FloatArray, labels: NDArray[np.int64]) -> dict[str, float]:
@@ -115,14 +116,14 @@ class FittedFuser:
         """Return (N, K) probabilities of (M, N, K) logits in the order of ``models``, or key -> (N, K).
 
         Raises:
-            UsageError: other models. DataError: wrong shapes, or parameters that do not fit them.
+            SettingError: other models. ScoresError: wrong shapes, or parameters that do not fit them.
         """
         if isinstance(logits, Mapping):
             self.check_models(list(logits))
             logits = np.stack([np.asarray(logits[key], dtype=np.float64) for key in self.models])
         scores, mask = check_scores(logits, present)
         if len(scores) != len(self.models):
-            raise UsageError(
+            raise SettingError(
                 f"fuser '{self.fuser}': found {len(scores)} models, wanted {', '.join(self.models)}"
             )
         return run_fuser(self.fuser, scores, mask, {"fitted": self.fitted})
@@ -131,10 +132,10 @@ class FittedFuser:
         """Refuse any other set of models than the fitted one.
 
         Raises:
-            UsageError: naming both.
+            SettingError: naming both.
         """
         if sorted(keys) != sorted(self.models):
-            raise UsageError(
+            raise SettingError(
                 f"{origin}: found models {', '.join(keys)}, '{self.fuser}' was fitted on "
                 f"{', '.join(self.models)}: give just these, or fit again"
             )
@@ -206,8 +207,8 @@ def fit_fuser(
         options: of the fit.
 
     Raises:
-        UsageError: a fuser that is not fitted, an option out of range.
-        DataError: shapes, labels out of range.
+        SettingError: a fuser that is not fitted, an option out of range.
+        ScoresError: shapes, labels out of range.
     """
     from mg_data.plugins import resolve
 
@@ -215,10 +216,10 @@ def fit_fuser(
     truth = check_labels(labels, *scores.shape[1:])
     keys = [str(index) for index in range(len(scores))] if models is None else [str(key) for key in models]
     if len(keys) != len(scores) or len(set(keys)) != len(keys):
-        raise UsageError(f"models: found keys {keys}, wanted {len(scores)} different ones")
+        raise SettingError(f"models: found keys {keys}, wanted {len(scores)} different ones")
     spec = find_fuser(fuser)
     if not spec.fit:
-        raise UsageError(f"fuser '{fuser}' has nothing to fit; use it without --fit")
+        raise SettingError(f"fuser '{fuser}' has nothing to fit; use it without --fit")
     fit = resolve(spec.fit)
     chosen = dict(options or {})
     check_options(f"fit of fuser '{fuser}'", fit, chosen)

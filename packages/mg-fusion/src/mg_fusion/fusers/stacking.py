@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mg_data.contract import DataError, UsageError
 from mg_fusion.calibration import check_labels
 from mg_fusion.checks import fitted_array, fitted_table, positive, whole
+from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.minimise import fit_linear
 from mg_fusion.vote import BoolArray, FloatArray, check_scores, softmax
 
@@ -41,7 +41,7 @@ def _spread(probs: FloatArray, seen: FloatArray, classes: int, fuser: str) -> Fl
         or place.min() < 0
         or place.max() >= classes
     ):
-        raise DataError(
+        raise ScoresError(
             f"fuser '{fuser}': fitted 'classes' are not different indices of {classes}; fit again"
         )
     result = np.zeros((len(probs), classes))
@@ -57,7 +57,7 @@ def stacking_logistic(
     table = fitted_table(fitted, LOGISTIC)
     seen = fitted_array(table, "classes", (-1,), LOGISTIC)
     if not len(seen):
-        raise DataError(f"fuser '{LOGISTIC}': fitted 'classes' is empty; fit again")
+        raise ScoresError(f"fuser '{LOGISTIC}': fitted 'classes' is empty; fit again")
     matrix = fitted_array(table, "weights", (len(seen), scores.shape[0] * scores.shape[2]), LOGISTIC)
     bias = fitted_array(table, "bias", (len(seen),), LOGISTIC)
     probs = softmax(stacking_features(scores, mask) @ matrix.T + bias)
@@ -95,7 +95,7 @@ def fit_stacking_logistic(
 
 def _lightgbm() -> Any:
     if find_spec("lightgbm") is None:
-        raise UsageError(
+        raise SettingError(
             f"fuser '{LIGHTGBM}' needs lightgbm, which is not installed: pip install 'mg-fusion[stacking]'"
         )
     import lightgbm
@@ -111,7 +111,7 @@ def stacking_lightgbm(
     The trees are read by LightGBM itself: take parameters from those you trust.
 
     Raises:
-        UsageError: lightgbm is not installed. DataError: parameters it cannot read.
+        SettingError: lightgbm is not installed. ScoresError: parameters it cannot read.
     """
     scores, mask = check_scores(logits, present)
     table = fitted_table(fitted, LIGHTGBM)
@@ -122,16 +122,16 @@ def stacking_lightgbm(
     lightgbm = _lightgbm()
     text = table.get("trees")
     if not isinstance(text, str) or not text.startswith("tree\n"):
-        raise DataError(f"fuser '{LIGHTGBM}': fitted 'trees' is no LightGBM model; fit again")
+        raise ScoresError(f"fuser '{LIGHTGBM}': fitted 'trees' is no LightGBM model; fit again")
     try:
         booster = lightgbm.Booster(model_str=text)
         probs = np.asarray(booster.predict(features, num_threads=1), dtype=np.float64)
     except lightgbm.basic.LightGBMError as error:
-        raise DataError(
+        raise ScoresError(
             f"fuser '{LIGHTGBM}': LightGBM refuses the fitted trees: {error}; fit again"
         ) from None
     if probs.shape != (len(features), len(seen)):
-        raise DataError(
+        raise ScoresError(
             f"fuser '{LIGHTGBM}': the fitted trees answer with shape {probs.shape}, wanted "
             f"{(len(features), len(seen))}; fit again"
         )
@@ -152,7 +152,7 @@ def fit_stacking_lightgbm(
     """Fit boosted trees with LightGBM's defaults (100 rounds of 0.1, 31 leaves); deterministic.
 
     Raises:
-        UsageError: lightgbm is not installed.
+        SettingError: lightgbm is not installed.
     """
     scores, mask = check_scores(logits, present)
     truth = check_labels(labels, *scores.shape[1:])

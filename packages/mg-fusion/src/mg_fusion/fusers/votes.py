@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mg_data.contract import DataError
+from mg_fusion.errors import ScoresError
 from mg_fusion.vote import (
     BoolArray,
     FloatArray,
@@ -28,7 +28,7 @@ def shares_of(weights: Sequence[float] | None, present: BoolArray) -> FloatArray
     shares = check_weights(np.ones(models) if weights is None else weights, models)[:, None] * present
     total = shares.sum(axis=0)
     if (total == 0).any():
-        raise DataError(
+        raise ScoresError(
             f"fusion: {int((total == 0).sum())} of {len(total)} clips have no answer from a model "
             "of positive weight; leave these clips out or give another model weight"
         )
