@@ -6,18 +6,22 @@ import pickle
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 
 from mg_data.contract import StoreError, UsageError
 from mg_data.store import StreamsWriter
-from mg_data.video.codec import decode_frame
-from mg_rgb.frames import frame_numbers, warp
+from mg_data.video.codec import decode_frame, encode_frame
+from mg_data.video.flow import OFFSET, SCALE, quantise_flow
+from mg_rgb.frames import Cutter, frame_numbers
 from mg_rgb.modalities import base
 from mg_rgb.modalities.base import FrameModality
 from mg_rgb.modalities.colour import Rgb
 from mg_rgb.modalities.depth import Depth, DepthMotion, nearness
 from mg_rgb.modalities.difference import FrameDifference
+from mg_rgb.modalities.flow import Flow
+from mg_rgb.modalities.taylor import Taylor
 from mg_rgb.records_modalities import MODALITIES
 from mg_rgb.windows import Window
 
@@ -27,6 +31,8 @@ CLASSES: dict[str, type[FrameModality]] = {
     "depth": Depth,
     "depth-motion": DepthMotion,
     "frame-difference": FrameDifference,
+    "flow": Flow,
+    "taylor": Taylor,
 }
 
 
@@ -48,15 +54,28 @@ def depth_frame(number: int) -> np.ndarray:
     return frame
 
 
-def write(path: Path, stream: str, clips: dict[str, list[bytes]], scale: float = 1.0) -> Path:
-    depth = stream == "depth"
+def flow_frame(number: int) -> np.ndarray:
+    """A square of 3 pixels a frame to the right and 2 down, at rest elsewhere."""
+    flow = np.zeros((SIDE, SIDE, 2), np.float32)
+    flow[10:30, 8:24] = (3.0, 2.0)
+    return quantise_flow(flow)
+
+
+FORMS = {"rgb": ("jpeg", 3), "taylor": ("jpeg", 3), "depth": ("png16", 1), "flow": ("png8", 2)}
+
+
+def write(
+    path: Path, stream: str, clips: dict[str, list[bytes]], scale: float = 1.0, offset: float = 0.0
+) -> Path:
+    encoding, channels = FORMS[stream]
     with StreamsWriter(
         path,
         dataset="toy",
         stream=stream,
-        encoding="png16" if depth else "jpeg",
-        channels=1 if depth else 3,
+        encoding=encoding,
+        channels=channels,
         scale=scale,
+        offset=offset,
     ) as writer:
         for clip_id, frames in clips.items():
             writer.add(clip_id=clip_id, frames=frames, boxes=np.zeros((len(frames), 4), np.float32))
@@ -74,9 +93,14 @@ def encoded(frame: np.ndarray) -> bytes:
 def stores(tmp_path: Path) -> dict[str, Path]:
     colour = [encoded(colour_frame(n)) for n in range(LENGTH)]
     deep = [encoded(depth_frame(n)) for n in range(LENGTH)]
+    moving = [encode_frame(flow_frame(n), "png8") for n in range(LENGTH)]
     return {
         "rgb": write(tmp_path / "rgb.h5", "rgb", {"a": colour, "short": colour[:1]}),
         "depth": write(tmp_path / "depth.h5", "depth", {"a": deep, "short": deep[:1]}, scale=0.001),
+        "taylor": write(tmp_path / "taylor.h5", "taylor", {"a": colour, "short": colour[:1]}),
+        "flow": write(
+            tmp_path / "flow.h5", "flow", {"a": moving, "short": moving[:1]}, scale=SCALE, offset=OFFSET
+        ),
     }
 
 
@@ -106,7 +130,8 @@ def test_flip_is_an_involution_that_copies(name: str, stores) -> None:
     mirrored = modality.flip(sample)
     assert not np.shares_memory(mirrored, sample)
     assert np.array_equal(sample, before)
-    assert np.array_equal(mirrored[..., 0], sample[..., -1])
+    sign = np.array([-1, 1]).reshape(2, 1, 1) if name == "flow" else 1
+    assert np.array_equal(mirrored[..., 0], sign * sample[..., -1])
     assert np.array_equal(modality.flip(mirrored), sample)
 
 
@@ -200,7 +225,74 @@ def test_frame_numbers_ascend_within_the_clip(stride: int, length: int) -> None:
 
 def test_window_of_the_same_size_changes_nothing() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
-    assert np.array_equal(warp(frame, Window().matrix(16, 16), 16, repeat_border=True), frame)
+    shown = np.empty_like(frame)
+    Cutter(frame, Window(), 16, repeat_border=True)(frame, shown)
+    assert np.array_equal(shown, frame)
+
+
+def test_flow_is_in_sides_of_the_sample_whatever_its_size(stores) -> None:
+    for size in (40, 20, 80):
+        horizontal, vertical = opened("flow", stores, size=size).sample("a", None)
+        middle = np.s_[:, size * 14 // 40 : size * 26 // 40, size * 12 // 40 : size * 20 // 40]
+        np.testing.assert_allclose(horizontal[middle], 3 / SIDE, rtol=1e-5)
+        np.testing.assert_allclose(vertical[middle], 2 / SIDE, rtol=1e-5)
+        assert not horizontal[:, : size // 8].any(), "the rest is at rest"
+
+
+def test_flow_turns_and_grows_with_its_window(stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    modality = opened("flow", stores, size=40)
+    quarter = Window(0.4, 0.5, 0.5, 0.5, np.pi / 2)
+    monkeypatch.setattr(modality, "_draw_window", lambda rng: quarter)
+    turned = modality.sample("a", np.random.default_rng(0))[:, 0, 20, 20]
+    # The window's x axis points down the frame: what goes right by 3 goes up by 3, at twice the size.
+    np.testing.assert_allclose(turned, [2 * 2 / SIDE, -2 * 3 / SIDE], rtol=1e-4)
+
+
+def test_frame_difference_of_depth_is_the_change_of_nearness(stores) -> None:
+    depth = {**stores, "rgb": stores["depth"]}
+    found = opened("frame-difference", depth, stream="depth", frames=11, size=40)
+    change = found.sample("a", None)[0]
+    near = opened("depth", stores, frames=12, size=40, zoom=1.0).sample("a", None)[0]
+    np.testing.assert_allclose(change, np.diff(near, axis=0), atol=1e-6)
+    assert change[:, 13:17, 28:32].min() > 0, "a hand that comes nearer"
+
+
+@pytest.mark.parametrize("name", ["rgb", "taylor"])
+def test_erased_boxes_lie_in_all_channels_and_frames(name: str, stores) -> None:
+    jitters = ("scale_jitter", "aspect_jitter", "shift_jitter", "rotation_degrees")
+    calm = dict.fromkeys(jitters, 0.0) | {"temporal_crop": 1.0}
+    seen = opened(name, stores, erase=1.0, **calm).sample("a", np.random.default_rng(0))
+    erased = (seen == 0).all(axis=(0, 1))
+    assert 0 < erased.sum() < erased.size / 4
+
+
+def test_a_jpeg_cut_short_in_the_middle_of_a_store_is_named(tmp_path: Path) -> None:
+    good = encoded(colour_frame(0))
+    path = write(tmp_path / "rgb.h5", "rgb", {"a": [good] * 3, "b": [good, good[: len(good) * 2 // 3], good]})
+    modality = opened("rgb", {"rgb": path}, frames=3)
+    assert modality.sample("a", None).any()
+    with pytest.raises(StoreError, match=r"clip 'b', frame 1: \d+ bytes are the beginning of a jpeg image"):
+        modality.sample("b", None)
+
+
+def test_a_frame_of_another_size_is_named(tmp_path: Path) -> None:
+    frames = [encoded(colour_frame(0)), encoded(colour_frame(0)[:20])]
+    path = write(tmp_path / "rgb.h5", "rgb", {"a": frames})
+    with pytest.raises(StoreError, match=r"clip 'a', frame 1 has shape \(20, 40, 3\), those before it"):
+        opened("rgb", {"rgb": path}, frames=2).sample("a", None)
+
+
+def test_an_empty_clip_of_a_foreign_writer_is_named(tmp_path: Path, stores) -> None:
+    path = tmp_path / "empty.h5"
+    path.write_bytes(stores["rgb"].read_bytes())
+    with h5py.File(path, "r+") as file:
+        limits = file["streams/rgb/clip_indptr"]
+        limits[...] = [0, LENGTH + 1, LENGTH + 1]
+    modality = opened("rgb", {"rgb": path})
+    assert modality.sample("a", None).shape[1] == 4
+    for take in (lambda: modality.sample("short", None), lambda: modality.views("short")):
+        with pytest.raises(StoreError, match=r"clip 'short' has no frames \(import it again or drop it\)"):
+            take()
 
 
 def test_damaged_frame_is_named(tmp_path: Path) -> None:

@@ -44,26 +44,27 @@ def _hue_turn(hue: float) -> NDArray[np.float64]:
     return matrix
 
 
-def jitter_colour(
-    video: NDArray[np.uint8], rng: np.random.Generator, *, strength: float, hue: float = 0.0
-) -> NDArray[np.uint8]:
-    """Change brightness, contrast and saturation of a (T, H, W, 3) video, each by up to 1 +- strength.
+def colour_jitter_matrix(
+    frame: NDArray[np.uint8], rng: np.random.Generator, *, strength: float, hue: float = 0.0
+) -> NDArray[np.float32]:
+    """Draw a colour jitter for a clip; ``cv2.transform`` applies the (3, 4) matrix to its frames.
 
-    Hue turns by up to ``hue`` of the circle (0 to 0.5).
+    Brightness, contrast and saturation change by up to 1 +- strength each, hue by up to ``hue`` of the circle
+    (0 to 0.5).
+
+    Args:
+        frame: (H, W, 3), whose mean brightness contrast turns about.
     """
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     turn = float(rng.uniform(-hue, hue)) if hue else 0.0
-    tall = video.reshape(-1, video.shape[2], 3)
-    level = float(np.dot(cv2.mean(tall)[:3], _GREY))
-    matrix = colour_matrix(brightness, contrast, saturation, turn, level)
-    changed = np.asarray(cv2.transform(tall, matrix.astype(np.float32)), np.uint8)
-    return changed.reshape(video.shape)
+    level = float(np.dot(cv2.mean(frame)[:3], _GREY))
+    return colour_matrix(brightness, contrast, saturation, turn, level).astype(np.float32)
 
 
 def rand_augment(
-    video: NDArray[np.uint8], rng: np.random.Generator, *, operations: int, magnitude: int
+    sample: NDArray[np.uint8], rng: np.random.Generator, *, operations: int, magnitude: int
 ) -> NDArray[np.uint8]:
-    """Apply torchvision's RandAugment (Cubuk et al. 2020) to a (T, H, W, 3) video, every frame alike.
+    """Apply torchvision's RandAugment (Cubuk et al. 2020) to a (3, T, H, W) sample, every frame alike.
 
     Args:
         operations: how many are drawn, one after another. magnitude: 0 (none) to 30.
@@ -71,12 +72,12 @@ def rand_augment(
     import torch
     from torchvision.transforms import v2
 
-    frames = torch.from_numpy(np.ascontiguousarray(video.transpose(0, 3, 1, 2)))
+    frames = torch.from_numpy(sample).transpose(0, 1)  # (T, 3, H, W)
     # The library draws from torch's global generator: it is set from ours and put back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(0, 2**63 - 1)))
         changed = v2.RandAugment(num_ops=operations, magnitude=magnitude)(frames)
-    result: NDArray[np.uint8] = np.ascontiguousarray(changed.numpy().transpose(0, 2, 3, 1))
+    result: NDArray[np.uint8] = changed.transpose(0, 1).contiguous().numpy()
     return result
 
 

@@ -5,11 +5,20 @@ All randomness comes from the generator that is given; nothing here keeps state.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from mg_rgb.windows import Window
+
+# Up to this ratio of sides a frame is interpolated down, beyond it areas are averaged.
+_LINEAR_UP_TO = 4 / 3
+
+# (T, H, W[, C]), or as many frames of one shape and type, perhaps not decoded yet.
+Frames = Iterable[NDArray[Any]]
 
 
 def frame_numbers(
@@ -47,42 +56,80 @@ def frame_numbers(
     return np.clip(np.floor(positions).astype(np.int64), 0, length - 1)
 
 
-def shrink(frame: NDArray[Any], side: int) -> NDArray[Any]:
-    """Return a frame as (side, side[, C]), averaging areas when it gets smaller."""
-    height, width = frame.shape[:2]
-    if (height, width) == (side, side):
-        return frame
-    smaller = side < max(height, width)
-    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return cv2.resize(frame, (side, side), interpolation=method)
+class Cutter:
+    """Cuts a window out of frames of one shape, to (size, size[, C]).
+
+    An upright window inside the frame is cut at whole pixels and resized, as torchvision's ``resized_crop``
+    does; any other one is interpolated, and outside the frame lies its border or 0. Where it gets much
+    smaller, areas are averaged.
+
+    ``displacement`` (2, 2) turns a displacement in pixels of a frame into one in pixels of the sample.
+
+    Args:
+        like: a frame. repeat_border: whether the border goes on outside the frame.
+    """
+
+    def __init__(self, like: NDArray[Any], window: Window, size: int, *, repeat_border: bool) -> None:
+        height, width = like.shape[:2]
+        self._rectangle = window.rectangle(width, height)
+        self._size = size
+        if self._rectangle is not None:
+            left, top, right, bottom = self._rectangle
+            self.displacement = np.diag([size / (right - left), size / (bottom - top)])
+            return
+        # Brought down once to a little more than is shown, so that the warp, which only interpolates, does
+        # not alias.
+        shown = max(window.width, window.height)
+        side = min(max(height, width), round(size / shown * _LINEAR_UP_TO))
+        self._matrix = window.matrix(side, size)
+        self._square = (
+            None if (height, width) == (side, side) else np.empty((side, side, *like.shape[2:]), like.dtype)
+        )
+        self._border = cv2.BORDER_REPLICATE if repeat_border else cv2.BORDER_CONSTANT
+        # The matrix takes places of the sample to places of the frame; a displacement goes the other way.
+        back = np.linalg.inv(self._matrix[:, :2].astype(np.float64))
+        self.displacement = back @ np.diag([side / width, side / height])
+
+    def __call__(self, frame: NDArray[Any], out: NDArray[Any]) -> None:
+        """Cut one frame into ``out``, (size, size[, C]) of its type."""
+        if self._rectangle is not None:
+            left, top, right, bottom = self._rectangle
+            _resize(frame[top:bottom, left:right], out)
+            return
+        if self._square is not None:
+            _resize(frame, self._square)
+            frame = self._square
+        cv2.warpAffine(
+            frame,
+            self._matrix,
+            (self._size, self._size),
+            dst=out,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=self._border,
+            borderValue=0,
+        )
 
 
-def warp(
-    frame: NDArray[Any],
-    matrix: NDArray[np.float32],
-    size: int,
-    *,
-    repeat_border: bool,
-    out: NDArray[Any] | None = None,
-) -> NDArray[Any]:
-    """Return the (size, size[, C]) view of a frame that ``matrix`` describes; outside is 0 or the border."""
-    return cv2.warpAffine(
-        frame,
-        matrix,
-        (size, size),
-        dst=out,
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE if repeat_border else cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )
+def _resize(frame: NDArray[Any], out: NDArray[Any]) -> None:
+    height, width = out.shape[:2]
+    if frame.shape[:2] == (height, width):
+        out[...] = frame
+        return
+    much_smaller = max(frame.shape[0] / height, frame.shape[1] / width) > _LINEAR_UP_TO
+    method = cv2.INTER_AREA if much_smaller else cv2.INTER_LINEAR
+    cv2.resize(frame, (width, height), dst=out, interpolation=method)
 
 
-def channels_first(video: NDArray[Any]) -> NDArray[Any]:
-    """Return a (T, H, W, C) video as (C, T, H, W), contiguous."""
-    count, height, width, channels = video.shape
-    planes = np.empty((channels, count, height, width), video.dtype)
-    # OpenCV's split of a frame is several times faster than numpy's strided copy.
-    for number, frame in enumerate(video):
-        for channel, plane in enumerate(cv2.split(frame)):
-            planes[channel, number] = plane
-    return planes
+def split_channels(picture: NDArray[Any], planes: NDArray[Any]) -> None:
+    """Write an (H, W, C) picture into (C, H, W) planes.
+
+    OpenCV parts channels several times faster than numpy's strided copy.
+    """
+    pairs = [number for channel in range(len(planes)) for number in (channel, channel)]
+    cv2.mixChannels([picture], list(planes), pairs)
+
+
+def mirrored(sample: NDArray[Any]) -> NDArray[Any]:
+    """Return a (C, T, H, W) sample with its width reversed; a copy."""
+    tall = sample.reshape(-1, sample.shape[-1])
+    return np.asarray(cv2.flip(tall, 1)).reshape(sample.shape)

@@ -42,6 +42,16 @@ class Window:
         centre = np.array([self.x, self.y]) * side - 0.5 - linear @ np.full(2, (size - 1) / 2)
         return np.concatenate([linear, centre[:, None]], axis=1).astype(np.float32)
 
+    def rectangle(self, width: int, height: int) -> tuple[int, int, int, int] | None:
+        """Return left, top, right, bottom in whole pixels, or None if the window is turned or sticks out."""
+        sides = (self.x, self.width, width), (self.y, self.height, height)
+        low = [round((centre - part / 2) * side) for centre, part, side in sides]
+        high = [round((centre + part / 2) * side) for centre, part, side in sides]
+        inside = min(low) >= 0 and high[0] <= width and high[1] <= height
+        if self.angle or not inside or low[0] >= high[0] or low[1] >= high[1]:
+            return None
+        return low[0], low[1], high[0], high[1]
+
 
 def crop_windows(count: int, zoom: float) -> list[Window]:
     """Return the windows of the test: ``count`` (1, 3 or 5) squares of 1/zoom of the frame.

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from mg_data.contract import DataError
 
 ENCODINGS = ("jpeg", "png8", "png16")
+_START_OF_JPEG = b"\xff\xd8"
+_END_OF_JPEG = b"\xff\xd9"
+# Some writers pad after the end.
+_TAIL = 64
 
 
 def encode_frame(image: NDArray[Any], encoding: str, *, quality: int = 90) -> bytes:
@@ -47,6 +51,9 @@ def decode_frame(data: bytes | NDArray[np.uint8], encoding: str) -> NDArray[Any]
     import cv2
 
     raw = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+    # Some versions of the library fill what is missing of a cut JPEG with grey and say nothing.
+    if raw[:2].tobytes() == _START_OF_JPEG and _END_OF_JPEG not in raw[-_TAIL:].tobytes():
+        raise DataError(f"{len(raw)} bytes are the beginning of a jpeg image, its end is missing")
     try:
         image = cv2.imdecode(np.ascontiguousarray(raw), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -56,7 +63,9 @@ def decode_frame(data: bytes | NDArray[np.uint8], encoding: str) -> NDArray[Any]
     wanted = np.uint16 if encoding == "png16" else np.uint8
     if image.dtype != wanted:
         raise DataError(f"a frame decodes to {image.dtype}, wanted {np.dtype(wanted).name} ({encoding})")
-    return np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else np.asarray(image)
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return np.asarray(image)
 
 
 def decode_physical(

@@ -5,7 +5,7 @@ Only the frames that a sample needs are read and decoded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,15 +17,8 @@ from mg_data.contract import DataError, InputSpec, StoreError, UsageError
 from mg_data.store import read_streams
 from mg_data.video.codec import decode_frame
 from mg_rgb.augment import erase_box
-from mg_rgb.frames import frame_numbers, shrink, warp
+from mg_rgb.frames import Cutter, Frames, frame_numbers, mirrored
 from mg_rgb.windows import CROPS, Window, crop_windows, jittered_window, resized_window
-
-# Frames are brought to this multiple of the sample's side before they are warped, so that a large stored crop
-# is averaged down once and the warp, which only interpolates, does not alias.
-WORKING_RATIO = 4 / 3
-
-# (T', H, W[, C]), or as many frames of one shape and type.
-Video = Sequence[NDArray[Any]] | NDArray[Any]
 
 
 class FrameModality:
@@ -141,15 +134,17 @@ class FrameModality:
 
     def views(self, clip_id: str) -> list[NDArray[Any]]:
         """Return the test samples: ``clips`` evenly spaced in time, ``crops`` of each."""
-        return [
-            self._cut(video, window, None)
-            for video in (self._read(clip_id, None, (view + 0.5) / self.clips) for view in range(self.clips))
-            for window in self._windows
-        ]
+        found = []
+        for view in range(self.clips):
+            video = self._read(clip_id, None, (view + 0.5) / self.clips)
+            if len(self._windows) > 1:
+                video = list(video)
+            found += [self._cut(video, window, None) for window in self._windows]
+        return found
 
     def flip(self, sample: NDArray[Any]) -> NDArray[Any]:
         """Mirror the width axis; a copy."""
-        return np.ascontiguousarray(sample[..., ::-1])
+        return mirrored(sample)
 
     def _draw_window(self, rng: np.random.Generator) -> Window:
         if self.crop_area:
@@ -158,8 +153,8 @@ class FrameModality:
             )
         return jittered_window(rng, zoom=self.zoom, rotation_degrees=self.rotation_degrees, **self._jitter)
 
-    def _read(self, clip_id: str, rng: np.random.Generator | None, phase: float) -> Video:
-        """Return T' prepared frames of a clip, at the stored size."""
+    def _read(self, clip_id: str, rng: np.random.Generator | None, phase: float) -> Frames:
+        """Return T' prepared frames of a clip, at the stored size; they may be decoded as they are taken."""
         if clip_id not in self._row:
             raise StoreError(self.path, f"holds no clip '{clip_id}'", "crop the clips of this split again")
         row = self._row[clip_id]
@@ -176,51 +171,49 @@ class FrameModality:
         )
         return self._prepare(self._decode(row, clip_id, numbers))
 
-    def _cut(self, video: Video, window: Window, rng: np.random.Generator | None) -> NDArray[Any]:
+    def _cut(self, video: Frames, window: Window, rng: np.random.Generator | None) -> NDArray[Any]:
         """Cut a window out of the frames and finish the sample."""
-        stored = max(video[0].shape[:2])
-        side = min(stored, round(self.size * self.zoom * WORKING_RATIO))
-        matrix = window.matrix(side, self.size)
-        first = video[0]
-        warped = np.empty((len(video), self.size, self.size, *first.shape[2:]), first.dtype)
-        for frame, out in zip(video, warped):
-            warp(shrink(frame, side), matrix, self.size, repeat_border=self.repeat_border, out=out)
-        warped = self._rescale(warped, matrix, side / stored)
+        frames = video if isinstance(video, np.ndarray) else list(video)
+        first = frames[0]
+        cutter = Cutter(first, window, self.size, repeat_border=self.repeat_border)
+        shown = np.empty((len(frames), self.size, self.size, *first.shape[2:]), first.dtype)
+        for frame, out in zip(frames, shown):
+            cutter(frame, out)
+        shown = self._rescale(shown, cutter.displacement)
         if rng is not None and self.erase and rng.random() < self.erase:
-            erase_box(warped, rng)
-        return self._finish(warped, rng)
+            erase_box(shown, rng)
+        return self._finish(shown, rng)
 
-    def _decode(self, row: int, clip_id: str, numbers: NDArray[np.int64]) -> list[NDArray[Any]]:
+    def _decode(self, row: int, clip_id: str, numbers: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
+        """Yield the frames of ascending numbers, decoding one when it is its turn."""
         # Short clips repeat frames: each is decoded once.
-        distinct, places = np.unique(numbers, return_inverse=True)
-        decoded: list[NDArray[Any]] = []
-        for number, data in zip(distinct, self._store.frame_bytes(row, distinct)):
+        distinct, repeats = np.unique(numbers, return_counts=True)
+        shape: tuple[int, ...] | None = None
+        for number, times, data in zip(distinct, repeats, self._store.frame_bytes(row, distinct)):
             try:
                 frame = decode_frame(data, self._store.encoding)
             except DataError as error:
                 raise StoreError(
                     self.path, f"clip '{clip_id}', frame {number}: {error}", "crop this clip again"
                 ) from error
-            if decoded and frame.shape != decoded[0].shape:
+            if shape is not None and frame.shape != shape:
                 raise StoreError(
                     self.path,
-                    f"clip '{clip_id}', frame {number} has shape {frame.shape}, those before it "
-                    f"{decoded[0].shape}",
+                    f"clip '{clip_id}', frame {number} has shape {frame.shape}, those before it {shape}",
                     "crop this clip again",
                 )
-            decoded.append(frame)
-        return [decoded[place] for place in places]
+            shape = frame.shape
+            yield from (frame for _ in range(times))
 
-    def _prepare(self, frames: list[NDArray[Any]]) -> Video:
+    def _prepare(self, frames: Iterator[NDArray[Any]]) -> Frames:
         """Return T' (H, W[, C]) frames of one type from decoded ones, still at the stored size."""
         return frames
 
-    def _rescale(self, video: NDArray[Any], matrix: NDArray[np.float32], shrunk: float) -> NDArray[Any]:
-        """Bring values that are lengths in pixels from the stored frame's to the sample's.
+    def _rescale(self, video: NDArray[Any], displacement: NDArray[np.float64]) -> NDArray[Any]:
+        """Bring values that are displacements from pixels of the stored frame to the sample's.
 
         Args:
-            video: (T', size, size[, C]). matrix: of the window, pixels of the sample -> of the shrunk frame.
-            shrunk: side of the shrunk frame over that of the stored one.
+            video: (T', size, size[, C]). displacement: (2, 2), see :class:`mg_rgb.frames.Cutter`.
         """
         return video
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import UsageError
-from mg_rgb.modalities.base import FrameModality, Video
+from mg_rgb.frames import Frames
+from mg_rgb.modalities.base import FrameModality
 
 # A person stands neither 20 metres nor 20 millimetres from the camera: tells the two units apart.
 MILLIMETRES_ABOVE = 20.0
@@ -41,7 +42,7 @@ class Depth(FrameModality):
             raise UsageError(f"modality {self.name}: range_metres is {range_metres}, wanted more than 0")
         self.range_metres, self.depth_jitter = range_metres, depth_jitter
 
-    def _prepare(self, frames: list[NDArray[Any]]) -> Video:
+    def _prepare(self, frames: Iterator[NDArray[Any]]) -> Frames:
         return stored_nearness(frames, self._store.scale, self._store.offset, self.range_metres)
 
     def _finish(self, video: NDArray[Any], rng: np.random.Generator | None) -> NDArray[Any]:
@@ -68,10 +69,10 @@ class DepthMotion(Depth):
 
 
 def stored_nearness(
-    frames: Sequence[NDArray[Any]], scale: float, offset: float, range_metres: float
+    frames: Iterable[NDArray[Any]], scale: float, offset: float, range_metres: float
 ) -> NDArray[np.float32]:
     """Return :func:`nearness` (T, H, W) of stored maps; a distance is scale * value + offset, 0 is none."""
-    stored = np.stack(frames)
+    stored = np.stack(list(frames))
     distance = stored.astype(np.float32) * np.float32(scale) + np.float32(offset)
     return nearness(distance, stored > 0, range_metres)
 

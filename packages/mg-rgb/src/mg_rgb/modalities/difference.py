@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import UsageError
-from mg_rgb.modalities.base import FrameModality, Video
+from mg_rgb.frames import Frames
+from mg_rgb.modalities.base import FrameModality
 from mg_rgb.modalities.depth import stored_nearness
 
 
@@ -37,7 +38,7 @@ class FrameDifference(FrameModality):
         # Beyond a picture's border lies more of the same, beyond a depth map's there is no person.
         self.repeat_border = not self._deep
 
-    def _prepare(self, frames: list[NDArray[Any]]) -> Video:
+    def _prepare(self, frames: Iterator[NDArray[Any]]) -> Frames:
         if self._deep:
             return stored_nearness(frames, self._store.scale, self._store.offset, self.range_metres)
         return [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.ndim == 3 else frame for frame in frames]

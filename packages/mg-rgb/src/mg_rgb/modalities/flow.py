@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import StoreError
-from mg_rgb.frames import channels_first
-from mg_rgb.modalities.base import FrameModality, Video
+from mg_rgb.frames import Frames
+from mg_rgb.modalities.base import FrameModality
 
 
 class Flow(FrameModality):
@@ -32,17 +32,16 @@ class Flow(FrameModality):
         mirrored[0] *= -1
         return mirrored
 
-    def _prepare(self, frames: list[NDArray[Any]]) -> Video:
-        if frames[0].ndim != 3:
-            raise StoreError(self.path, "its flow frames have one channel, wanted x and y", "crop it again")
+    def _prepare(self, frames: Iterator[NDArray[Any]]) -> Frames:
         scale, offset = np.float32(self._store.scale), np.float32(self._store.offset)
-        return [frame[..., :2].astype(np.float32) * scale + offset for frame in frames]
+        for frame in frames:
+            if frame.ndim != 3:
+                raise StoreError(self.path, "its flow frames have one channel, wanted x, y", "crop it again")
+            yield frame[..., :2].astype(np.float32) * scale + offset
 
-    def _rescale(self, video: NDArray[Any], matrix: NDArray[np.float32], shrunk: float) -> NDArray[Any]:
-        # The matrix takes places of the sample to places of the frame; a displacement goes the other way.
-        back = np.linalg.inv(matrix[:, :2].astype(np.float64)) * (shrunk / self.size)
-        rescaled: NDArray[Any] = video @ back.T.astype(np.float32)
+    def _rescale(self, video: NDArray[Any], displacement: NDArray[np.float64]) -> NDArray[Any]:
+        rescaled: NDArray[Any] = video @ (displacement.T / self.size).astype(np.float32)
         return rescaled
 
     def _finish(self, video: NDArray[Any], rng: np.random.Generator | None) -> NDArray[Any]:
-        return channels_first(video)
+        return np.ascontiguousarray(video.transpose(3, 0, 1, 2))
