@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -244,18 +245,20 @@ def test_a_failed_release_leaves_the_tree_as_it_was(repository: Path) -> None:
                 "[tool.hatch.build.targets.wheel]\n",
                 '[tool.hatch.build.targets.wheel]\nexclude = ["*.typed"]\n',
             ),
-            r"lacks 1 file\(s\), the first is mg_data/py.typed",
+            r"\.whl lacks \d file\(s\), the first is mg_data/.*py.typed",
         ),
     ):
         assert wrong != sound
         pyproject.write_text(wrong)
         commit(repository, "Something wrong")
         before = state(repository)
-        with pytest.raises(ReleaseError, match=message):
-            release.make_release(repository, "mg-data", "major")
-        assert state(repository) == before
-    pyproject.write_text(sound)
-    commit(repository, "All well")
+        try:
+            with pytest.raises(ReleaseError, match=message):
+                release.make_release(repository, "mg-data", "major")
+            assert state(repository) == before
+        finally:
+            pyproject.write_text(sound)
+            commit(repository, "All well")
 
 
 @pytest.mark.slow
@@ -297,6 +300,8 @@ def test_releases_one_after_another(repository: Path) -> None:
         release.make_release(repository, "mg-fusion", "patch")
 
     # What was released is held against what is there now, in the tree that has it.
+    sources = os.pathsep.join(str(path) for path in sorted(repository.glob("packages/*/src")))
+    names = ("test_pins.py", "test_api.py", "test_plugin_of_contract_1_0.py")
     done = subprocess.run(
         [
             sys.executable,
@@ -305,18 +310,13 @@ def test_releases_one_after_another(repository: Path) -> None:
             "-q",
             "-p",
             "no:cacheprovider",
-            "tests/compat",
-            "-k",
-            "pins or contract or promises",
+            *(f"tests/compat/{name}" for name in names),
         ],
         cwd=repository,
-        env={
-            **wheels.os.environ,
-            "PYTHONPATH": ":".join(str(path) for path in repository.glob("packages/*/src")),
-        },
+        env={**os.environ, "PYTHONPATH": sources},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "skipped" not in done.stdout.splitlines()[-1], done.stdout
+    assert "holds no wheel" not in done.stdout, done.stdout
