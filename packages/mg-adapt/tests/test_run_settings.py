@@ -132,9 +132,22 @@ def test_without_adaptation_there_is_one_round(tmp_path: Path) -> None:
     assert not any(name.startswith("round2") or "adapt" in name for name in names)
 
 
+def test_streams_derived_from_colour_are_cropped_like_any_other(tmp_path: Path) -> None:
+    changes = {"data.dataset": "imigue", "crops.flow": {"stream": "flow", "full_frame": True}}
+    settings, _ = load(write(tmp_path), changes)
+    steps = {step.name: step for step in plan(settings, tmp_path, registry())}
+    assert steps["data/crop-flow"].params["stream"] == "flow"
+    assert steps["data/crop-flow"].params["full_frame"] is True
+    settings, _ = load(write(tmp_path), {"crops.flow": {"stream": "flow"}})
+    with pytest.raises(
+        UsageError, match=r"\[crops.flow\]: .*'utd-mhad' has no colour stream to derive"
+    ):
+        plan(settings, tmp_path, registry())
+
+
 def test_what_the_data_set_cannot_give_is_refused_before_anything_runs(tmp_path: Path) -> None:
     settings, _ = load(write(tmp_path), {"crops.rgb": {"stream": "rgb"}})
-    with pytest.raises(UsageError, match=r"\[crops\.rgb\]: utd-mhad has no stream 'rgb' \(it has: depth\)"):
+    with pytest.raises(UsageError, match=r"\[crops.rgb\]: .*'utd-mhad' has no stream 'rgb' \(it has: depth"):
         plan(settings, tmp_path, registry())
     settings, _ = load(write(tmp_path), {"branches.joint.model": "decoupled-stcn"})
     with pytest.raises(

@@ -25,7 +25,7 @@ from mg_adapt.recipe import SAMPLERS
 from mg_data.contract import UsageError
 
 # Streams of random numbers that share (seed, epoch) and must differ.
-ORDER, TORCH, DRAW, MIXUP = 1, 2, 3, 4
+ORDER, TORCH, DRAW, MIXUP, CUTMIX = 1, 2, 3, 4, 5
 _POWERS = dict(zip(SAMPLERS, (1.0, 0.5, 0.0)))
 
 

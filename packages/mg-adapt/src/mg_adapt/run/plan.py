@@ -12,6 +12,7 @@ from mg_adapt.recipe import resolve_recipe
 from mg_adapt.run.settings import BranchSettings, RunSettings
 from mg_data.contract import UsageError
 from mg_data.plugins import Registry
+from mg_data.prepare.crop_video import base_stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +118,10 @@ class Planner:
         )
         for name, options in self.settings.crops.items():
             stream = options.get("stream", name)
-            if stream not in spec.streams:
-                have = ", ".join(spec.streams) or "none"
-                raise UsageError(f"[crops.{name}]: {data.dataset} has no stream '{stream}' (it has: {have})")
+            try:
+                base_stream(spec, stream)
+            except UsageError as error:
+                raise UsageError(f"[crops.{name}]: {error}") from error
             self.add(
                 f"data/crop-{name}",
                 "crop",

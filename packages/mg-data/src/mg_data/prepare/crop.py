@@ -18,12 +18,12 @@ from mg_data.contract import Console, DataError, DatasetSpec, Dropped, StageResu
 from mg_data.plugins import registry
 from mg_data.prepare.crop_plan import CropPlan
 from mg_data.prepare.crop_video import (
-    DERIVED,
     CropOptions,
     CroppedClip,
     CroppedVideo,
     Form,
     VideoJob,
+    base_stream,
     crop_video,
     open_source,
 )
@@ -62,24 +62,6 @@ def _crop_size(shape: str, size: int) -> tuple[int, int]:
     if not (8 <= width <= 4096 and 8 <= height <= 4096):
         raise UsageError(f"data crop: --shape is '{shape}', wanted square or WIDTHxHEIGHT, 8 to 4096 pixels")
     return width, height
-
-
-def _base_stream(spec: DatasetSpec, stream: str) -> str:
-    """Return the stream of the data set that ``stream`` is made of, usually itself."""
-    if stream in spec.streams:
-        return stream
-    have = ", ".join(spec.streams) or "none"
-    if stream not in DERIVED:
-        raise UsageError(
-            f"data set '{spec.name}' has no stream '{stream}' (it has: {have}; derived from colour: "
-            f"{', '.join(DERIVED)})"
-        )
-    colour = [name for name in spec.streams if name != "depth"]
-    if not colour:
-        raise UsageError(
-            f"data set '{spec.name}' has no colour stream to derive '{stream}' from (it has: {have})"
-        )
-    return "rgb" if "rgb" in colour else colour[0]
 
 
 def _check_writable(out: Path) -> None:
@@ -252,7 +234,7 @@ def crop(
     store = read_clips(clips)
     spec: DatasetSpec = registry().dataset_of(store.dataset)
     options = CropOptions(
-        stream, _base_stream(spec, stream), _crop_size(shape, size), margin, padding, quality
+        stream, base_stream(spec, stream), _crop_size(shape, size), margin, padding, quality
     )
     if not full_frame and not store.layout:
         raise UsageError(f"{clips}: holds no keypoints to crop by (keep whole frames with --full-frame)")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_data.contract import DataError, Dropped, FrameSource, UsageError
+from mg_data.contract import DataError, DatasetSpec, Dropped, FrameSource, UsageError
 from mg_data.plugins import resolve
 from mg_data.video.codec import encode_frame
 from mg_data.video.crop import crop_frame, full_frame_box, shaped_boxes, square_box
@@ -111,6 +111,28 @@ class CroppedVideo:
     clips: list[CroppedClip]
     form: Form | None
     dropped: list[Dropped] = field(default_factory=list)
+
+
+def base_stream(spec: DatasetSpec, stream: str) -> str:
+    """Return the stream of the data set that ``stream`` is made of, usually itself.
+
+    Raises:
+        UsageError: the data set neither has it nor has colour to derive it from.
+    """
+    if stream in spec.streams:
+        return stream
+    have = ", ".join(spec.streams) or "none"
+    if stream not in DERIVED:
+        raise UsageError(
+            f"data set '{spec.name}' has no stream '{stream}' (it has: {have}; derived from colour: "
+            f"{', '.join(DERIVED)})"
+        )
+    colour = [name for name in spec.streams if name != "depth"]
+    if not colour:
+        raise UsageError(
+            f"data set '{spec.name}' has no colour stream to derive '{stream}' from (it has: {have})"
+        )
+    return "rgb" if "rgb" in colour else colour[0]
 
 
 @lru_cache(maxsize=4)
