@@ -12,12 +12,25 @@ from mg_skeleton.heatmaps import (
     KeypointHeatmap,
     LimbHeatmap,
     heatmap_array,
+    render,
     render_joints,
     render_limbs,
+    tensors,
 )
 
 SIGMA = 0.6
 EDGES = ((0, 1), (1, 2), (2, 3), (3, 3))
+
+
+@pytest.fixture(autouse=True, params=["compiled", "numpy"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Draw with numba, and as where it is not installed."""
+    if request.param == "compiled":
+        assert render.compiled() is not None
+    else:
+        monkeypatch.setattr(render, "compiled", lambda: None)
+    name: str = request.param
+    return name
 
 
 def _patch(low: float, high: float, size: int) -> range:
@@ -133,15 +146,42 @@ def test_the_numpy_entry_gives_one_clip_frame_by_frame() -> None:
     assert np.array_equal(joints[1], render_joints(torch.from_numpy(people), (30, 40))[0, :, 1].numpy())
 
 
-def test_long_limbs_are_drawn_sparsely_as_densely() -> None:
-    """An image smaller than a slice is drawn densely; both ways give what a larger image shows of it."""
+def test_long_limbs_are_drawn_on_a_processor_as_on_a_gpu() -> None:
     rng = np.random.default_rng(3)
-    people = rng.uniform(0, 1, (2, 3, 4, 6, 3)).astype(np.float32)
+    people = rng.uniform(-0.2, 1.2, (2, 1, 4, 6, 3)).astype(np.float32)
+    people[..., 2] = rng.uniform(0.1, 1, people.shape[:-1])
     edges = [(a, b) for a in range(6) for b in range(a)]
-    large = render_limbs(torch.from_numpy(people), edges, (64, 64))
-    people[..., :2] *= 64 / 8
-    small = render_limbs(torch.from_numpy(people), edges, (8, 8))
-    assert (small - large[..., :8, :8]).abs().max() < 1e-5
+    sparse = render_limbs(torch.from_numpy(people), edges, (64, 48))
+    # (2, B, T, E) of the one person, whose limbs are all longer than a pixel
+    ends = [torch.from_numpy(people[:, 0][:, :, [edge[end] for edge in edges]]) for end in (0, 1)]
+    places = [torch.stack([end[..., 0] * 48, end[..., 1] * 64]) for end in ends]
+    dense = torch.zeros(2, 4, 64, 48, len(edges))
+    tensors.draw_limbs_densely(dense, *places, torch.minimum(ends[0][..., 2], ends[1][..., 2]), SIGMA)
+    assert (sparse - dense.permute(0, 4, 1, 2, 3)).abs().max() < 1e-5
+    assert dense.max() > 0.5
+
+
+@pytest.mark.parametrize("size", [(8, 8), (1, 40)])
+def test_images_smaller_than_a_patch_show_a_part_of_larger_ones(size: tuple[int, int]) -> None:
+    people = torch.from_numpy(_people(3))
+    large = render_limbs(people, EDGES, (64, 64))
+    people[..., 0] *= 64 / size[1]
+    people[..., 1] *= 64 / size[0]
+    small = render_limbs(people, EDGES, size)
+    assert (small - large[..., : size[0], : size[1]]).abs().max() < 1e-5
+
+
+def test_several_threads_draw_what_one_draws() -> None:
+    people = torch.rand(2, 2, 16, 4, 3, generator=torch.Generator().manual_seed(0))
+    threads = torch.get_num_threads()
+    renderer = HeatmapRenderer(4, EDGES, size=24, with_limbs=True)
+    try:
+        torch.set_num_threads(1)
+        alone = renderer(people).clone()
+        torch.set_num_threads(3)
+        assert torch.equal(renderer(people), alone)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_points_that_are_nowhere_leave_no_trace() -> None:

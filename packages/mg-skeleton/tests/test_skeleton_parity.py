@@ -18,7 +18,7 @@ from mg_data.keypoints.transform import flip_people
 from mg_skeleton.convert import posec3d_name, stgcn_name
 from mg_skeleton.folding import fold_batchnorm
 from mg_skeleton.graph import bones, directed_partition, spatial_partition
-from mg_skeleton.heatmaps import HeatmapRenderer, render_joints, render_limbs
+from mg_skeleton.heatmaps import HeatmapRenderer, render, render_joints, render_limbs
 from mg_skeleton.posec3d import PoseC3D, SlowOnly
 from mg_skeleton.stgcn import STGCN, build
 
@@ -59,6 +59,14 @@ def _as_reference(maps: torch.Tensor) -> NDArray[np.float32]:
     return array
 
 
+@pytest.fixture(params=["compiled", "numpy"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw with numba, and as where it is not installed."""
+    if request.param == "numpy":
+        monkeypatch.setattr(render, "compiled", lambda: None)
+
+
+@pytest.mark.usefixtures("_way")
 @pytest.mark.parametrize("case", list(CASES))
 def test_joint_heatmaps_are_the_reference_s(case: str) -> None:
     shape, size, sigma = CASES[case]
@@ -68,6 +76,7 @@ def test_joint_heatmaps_are_the_reference_s(case: str) -> None:
     assert np.abs(ours - theirs).max() < 1e-5
 
 
+@pytest.mark.usefixtures("_way")
 @pytest.mark.parametrize("case", list(CASES))
 def test_limb_heatmaps_are_the_reference_s(case: str) -> None:
     shape, size, sigma = CASES[case]
