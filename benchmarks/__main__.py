@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import rgb_models_page
 from benchmarks.skeleton_utd import ROWS
 
 ROOT = Path(__file__).parent.parent
@@ -190,6 +191,7 @@ def page() -> str:
     lines += _skeleton()
     lines += ["", "## Start-up", "", _startup()]
     lines += ["", "## Data preparation: speed and memory", "", *_ratios()]
+    lines += rgb_models_page.section()
     return "\n".join(lines) + "\n"
 
 

@@ -1,9 +1,9 @@
 """Video models beside torchvision's own modules: ``python -m benchmarks.rgb_models [PART ...]``.
 
 Parts: ``forward`` (ours against the library's module with the same weights, both from bytes to logits),
-``layout`` (training steps with and without channels-last), ``compile`` (eager against ``torch.compile``, where
-its back end finds a C++ compiler). Each part replaces its own section of results/rgb-models.json. The sides of
-a ratio take turns; the ratio is the median over rounds.
+``layout`` (training steps with and without channels-last), ``compile`` (eager against ``torch.compile``,
+where its back end finds a C++ compiler). Each part replaces its own section of results/rgb-models.json. The
+sides of a ratio take turns; the ratio is the median over rounds.
 """
 
 from __future__ import annotations
