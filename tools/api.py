@@ -24,7 +24,13 @@ SNAPSHOTS = ROOT / "tests" / "compat" / "api"
 MG_DATA = SNAPSHOTS / "mg_data.txt"
 
 # Modules all of whose public names are promised.
-PUBLIC = ("mg_data.contract", "mg_data.contract.hookspecs", "mg_data.plugins", "mg_data.store")
+PUBLIC = (
+    "mg_data.contract",
+    "mg_data.contract.hookspecs",
+    "mg_data.plugins",
+    "mg_data.store",
+    "mg_data.testing",
+)
 # Protocols that plugins call and only mg-data implements: these may grow.
 OURS = ("Console", "Progress")
 
