@@ -15,7 +15,7 @@ RECIPE = """
 name = "tiny"
 flip = true
 [machine]
-jobs = 2
+jobs = 1
 threads = 1
 [data]
 dataset = "synthetic"
@@ -102,7 +102,7 @@ def test_every_row_of_every_seed_is_filled_and_written_down(ablated: Path) -> No
         assert all(cell["n"] == 16 for cell in row["cells"].values())
         accuracies = [cell["accuracy"] for cell in row["cells"].values()]
         assert row["mean"]["accuracy"] == pytest.approx(sum(accuracies) / 2)
-    assert rows["stacked"]["modality"] == "frame-difference + joint"
+    assert rows["stacked"]["modality"] == "joint + frame-difference"
     # The gain is that of the row over the same branch without pseudo-labels, which this one names.
     assert [(gain["row"], gain["over"]) for gain in found["gains"]] == [("joint-cmpl", "joint")]
     assert {seed: kinds.keys() for seed, kinds in found["pseudo"].items()} == {
