@@ -114,7 +114,7 @@ def _members(cls: type) -> Iterator[str]:
                 # A record's is its fields, a protocol's is Python's own.
                 name == "__init__" and (dataclasses.is_dataclass(cls) or Protocol in base.__bases__)
             ):
-                yield f"{name}{inspect.signature(function)}"
+                yield f"{name}{_signature(function)}"
             elif isinstance(value, int | str) and not dataclasses.is_dataclass(base) and name != "__doc__":
                 yield f"{name} = {value!r}"
             else:
@@ -123,6 +123,18 @@ def _members(cls: type) -> Iterator[str]:
         for name in sorted(set(_attributes(base)) - seen):
             seen.add(name)
             yield f"{name} (attribute)"
+
+
+def _signature(function: Any) -> str:
+    found = inspect.signature(function)
+    # What has an address in its text would differ from run to run.
+    parameters = [
+        item.replace(default=...)
+        if repr(item.default).startswith("<") and item.default is not item.empty
+        else item
+        for item in found.parameters.values()
+    ]
+    return str(found.replace(parameters=parameters)).replace("Ellipsis", "...")
 
 
 def describe() -> str:
@@ -140,7 +152,7 @@ def describe() -> str:
                 lines.append(f"class {name}({bases})")
                 lines += [f"    {member}" for member in _members(item)]
             elif inspect.isfunction(item):
-                lines.append(f"{name}{inspect.signature(item)}")
+                lines.append(f"{name}{_signature(item)}")
             else:
                 lines.append(f"{name}: {type(item).__name__}")
     return "\n".join(lines) + "\n"
