@@ -165,7 +165,9 @@ def markdown(found: Mapping[str, Any]) -> str:
         parts = []
         for name in ("yield", "precision"):
             shares = [item[name] for item in kept]
-            parts.append(f"{name} {percent(_mean(shares), _spread(shares))} %")
+            mean = _mean(shares)
+            # No label at all has no precision.
+            parts.append(f"{name} {percent(mean, _spread(shares))}" + (" %" if mean is not None else ""))
         if kept:
             lines.append(f"- {what}: {', '.join(parts)}")
     return "\n".join(lines).rstrip() + "\n"
