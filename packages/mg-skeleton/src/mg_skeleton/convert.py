@@ -1,102 +1,36 @@
 """``mg models convert``: a public checkpoint becomes a safetensors file of one of our models.
 
-pyskl and mmaction2 (which took pyskl's models over) name their tensors alike. A checkpoint is a pickle; it
-is read by torch's restricted unpickler, and whatever its author put in beside tensors (histories,
-configurations) becomes an empty object of our own: no code of the file, and none it names, runs.
+pyskl and mmaction2 (which took pyskl's models over) name their tensors alike; those of CTR-GCN's own
+repository are put into place by :mod:`mg_skeleton.convert_ctrgcn`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
-import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from mg_data.contract import Console, DataError, StageResult, UsageError
 from mg_data.plugins import registry
+from mg_skeleton.convert_ctrgcn import convert_ctrgcn
+from mg_skeleton.foreign import Converted, Tensors, read_checkpoint, tensor_of
 from mg_skeleton.graph import bones, spatial_partition
 from mg_skeleton.heatmaps import HeatmapRenderer
 from mg_skeleton.posec3d import PoseC3D, SlowOnly
 from mg_skeleton.stgcn import STGCN
 from mg_skeleton.weights import check_fit, write_weights
 
-SOURCES = ("pyskl", "mmaction2")
-Tensors = dict[str, Tensor]
-
-
-class _Ignored:
-    """Stands for any object of a checkpoint that is no tensor: takes everything, does nothing."""
-
-    def __new__(cls, *args: Any, **named: Any) -> _Ignored:
-        return object.__new__(cls)
-
-    def __init__(self, *args: Any, **named: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-def read_checkpoint(path: Path) -> tuple[Tensors, tuple[str, ...]]:
-    """Return the state dict of a torch checkpoint, and the names of classes that were passed over.
-
-    Raises:
-        DataError: no checkpoint, no tensors in it, or tensors that claim more than the file holds.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; name a checkpoint (.pth)")
-    foreign: tuple[str, ...] = ()
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                    raise DataError(f"{path}: a compressed archive, which torch never writes; refused unread")
-            foreign = tuple(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path))))
-        with torch.serialization.safe_globals([(_Ignored, name) for name in foreign]):
-            value: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        lines = str(error).splitlines() or ["an object of another kind"]
-        reason = next((line.strip() for line in lines if "unsupported" in line.lower()), lines[0])
-        if "operand" in reason:  # not a pickle at all
-            raise DataError(f"{path}: no readable torch checkpoint ({reason})") from error
-        raise DataError(
-            f"{path}: cannot be read without running what it holds, so it was refused ({reason}); save its "
-            "state_dict alone and convert that"
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError,
-            zipfile.BadZipFile) as error:  # fmt: skip
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: no readable torch checkpoint ({reason})") from error
-    if isinstance(value, Mapping) and isinstance(value.get("state_dict"), Mapping):
-        value = value["state_dict"]
-    if not isinstance(value, Mapping) or not value:
-        raise DataError(f"{path}: holds no state_dict (names -> tensors); found {type(value).__name__}")
-    tensors: Tensors = {}
-    for name, tensor in value.items():
-        if not isinstance(tensor, Tensor):
-            raise DataError(f"{path}: {name!r} of its state_dict is no tensor, found {type(tensor).__name__}")
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise DataError(f"{path}: {name!r} claims {tuple(tensor.shape)}, more than the file holds")
-        tensors[str(name).removeprefix("module.")] = tensor.detach()
-    return tensors, foreign
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A model that holds the weights; ``facts`` go into the header."""
-
-    network: nn.Module
-    state: Tensors
-    facts: dict[str, Any]
-
+# Source -> the models its checkpoints are of.
+SOURCES: dict[str, tuple[str, ...]] = {
+    "pyskl": ("posec3d", "st-gcn"),
+    "mmaction2": ("posec3d", "st-gcn"),
+    "ctr-gcn": ("ctr-gcn",),
+}
 
 # Public name -> ours, in this order; what no pattern matches has no place with us.
 _NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
@@ -170,8 +104,8 @@ def convert_posec3d(path: Path, tensors: Tensors, layout: str) -> Converted:
     """Read the network's options off the shapes and fill it."""
     mapping = _place(path, tensors, posec3d_name, "posec3d")
     state = {ours: tensors[name] for name, ours in mapping.items()}
-    stem = _tensor(path, state, "backbone.stem.conv.weight", 5)
-    classes = len(_tensor(path, state, "classifier.weight", 2))
+    stem = tensor_of(path, state, "backbone.stem.conv.weight", 5)
+    classes = len(tensor_of(path, state, "classifier.weight", 2))
     stages: dict[int, set[int]] = {}
     for name in state:
         found = re.match(r"backbone\.stages\.(\d+)\.res_blocks\.(\d+)\.", name)
@@ -184,9 +118,9 @@ def convert_posec3d(path: Path, tensors: Tensors, layout: str) -> Converted:
         "depths": [len(stages[stage]) for stage in sorted(stages)],
         "inflate": [
             int(
-                _tensor(path, state, f"backbone.stages.{stage}.res_blocks.0.branch2.conv_a.weight", 5).shape[
-                    2
-                ]
+                tensor_of(
+                    path, state, f"backbone.stages.{stage}.res_blocks.0.branch2.conv_a.weight", 5
+                ).shape[2]
                 > 1
             )
             for stage in sorted(stages)
@@ -215,13 +149,13 @@ def convert_stgcn(path: Path, tensors: Tensors, layout: str) -> Converted:
         raise DataError(f"{path}: its adjacency has shape {tuple(adjacency.shape)}, want (subsets, V, V)")
     state["adjacency"] = adjacency
     num_points = adjacency.shape[1]
-    in_channels = len(_tensor(path, state, "normalise.weight", 1)) // num_points
+    in_channels = len(tensor_of(path, state, "normalise.weight", 1)) // num_points
     depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
-    widths = [len(_tensor(path, state, f"blocks.{block}.graph.norm.weight", 1)) for block in range(depth)]
+    widths = [len(tensor_of(path, state, f"blocks.{block}.graph.norm.weight", 1)) for block in range(depth)]
     # Strides leave no trace in the weights. The reference halves time where it widens, and only there does
     # a shortcut have weights; for a network of another plan give the option strides when training.
     strides = [2 if block and f"blocks.{block}.shortcut.0.weight" in state else 1 for block in range(depth)]
-    classes = len(_tensor(path, state, "classifier.weight", 2))
+    classes = len(tensor_of(path, state, "classifier.weight", 2))
     options: dict[str, Any] = {"widths": widths, "strides": strides}
     with torch.device("meta"):
         network = STGCN(classes, in_channels, np.zeros(adjacency.shape, np.float32), **options)
@@ -260,16 +194,10 @@ def _find_layout(path: Path, adjacency: np.ndarray, wanted: str) -> str:
     return wanted
 
 
-def _tensor(path: Path, state: Tensors, name: str, ndim: int) -> Tensor:
-    if name not in state or state[name].ndim != ndim or not state[name].numel():
-        found = tuple(state[name].shape) if name in state else "none"
-        raise DataError(f"{path}: want a tensor of {ndim} axes for {name!r}, found {found}")
-    return state[name]
-
-
 _CONVERTERS: dict[str, Callable[[Path, Tensors, str], Converted]] = {
     "posec3d": convert_posec3d,
     "st-gcn": convert_stgcn,
+    "ctr-gcn": convert_ctrgcn,
 }
 
 
@@ -285,9 +213,14 @@ def convert(
     if source not in SOURCES:
         raise UsageError(f"--from {source!r} is not known; choose one of {', '.join(SOURCES)}")
     tensors, ignored = read_checkpoint(checkpoint)
-    model = model or ("st-gcn" if any(name.startswith("backbone.gcn.") for name in tensors) else "posec3d")
-    if model not in _CONVERTERS:
-        raise UsageError(f"--model {model!r} cannot be converted; choose one of {', '.join(_CONVERTERS)}")
+    models = SOURCES[source]
+    if not model:
+        of_graphs = any(name.startswith("backbone.gcn.") for name in tensors)
+        model = "st-gcn" if of_graphs and "st-gcn" in models else models[0]
+    if model not in models:
+        raise UsageError(
+            f"--model {model!r} cannot be converted from {source}; choose one of {', '.join(models)}"
+        )
     converted = _CONVERTERS[model](checkpoint, tensors, layout)
     wanted = converted.network.state_dict()
     # Counters of batches are no weights; old checkpoints lack them.

@@ -17,6 +17,7 @@ from mg_skeleton.checks import at_least, check_batch, equally_long, keypoint_inp
 from mg_skeleton.graph import directed_partition
 from mg_skeleton.layers import Head, PointNorm, init_convolutions
 from mg_skeleton.temporal import MultiScaleTemporal, project
+from mg_skeleton.weights import load_weights
 
 WIDTHS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
 STRIDES = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
@@ -132,18 +133,24 @@ def build(
     strides: Sequence[int] = STRIDES,
     feature_dim: int = 0,
     dropout: float = 0.0,
+    weights: str = "",
 ) -> CTRGCN:
     """Build the network for an input of kind ``keypoints``, shape (C, T, V), of a registered layout.
 
+    Args:
+        weights: file with initial weights (``mg models convert``, or a checkpoint). The rest:
+            :class:`CTRGCN`.
+
     Raises:
         UsageError: the input is of another kind, or widths and strides do not fit.
+        DataError: the weights do not fit.
     """
     channels = keypoint_input("ctr-gcn", input)[0]
     layout = layout_of("ctr-gcn", input)
     equally_long("ctr-gcn", widths=widths, strides=strides)
     at_least("ctr-gcn", 4, widths=widths)
     at_least("ctr-gcn", 1, strides=strides)
-    return CTRGCN(
+    model = CTRGCN(
         num_classes,
         channels,
         torch.from_numpy(directed_partition(layout)).transpose(1, 2),
@@ -152,3 +159,6 @@ def build(
         feature_dim=feature_dim,
         dropout=dropout,
     )
+    if weights:
+        load_weights(model, weights, model_name="ctr-gcn")
+    return model

@@ -177,7 +177,7 @@ COMMANDS = (
             Param(
                 name="source",
                 flags=("--from",),
-                choices=("pyskl", "mmaction2"),
+                choices=("pyskl", "mmaction2", "ctr-gcn"),
                 required=True,
                 help="where it was trained",
             ),
@@ -191,7 +191,7 @@ COMMANDS = (
             ),
             Param(
                 name="model",
-                choices=("posec3d", "st-gcn"),
+                choices=("posec3d", "st-gcn", "ctr-gcn"),
                 help="found by the names of its tensors by default",
             ),
             Param(name="layout", help="layout of its keypoints; found by its graph by default", default=""),

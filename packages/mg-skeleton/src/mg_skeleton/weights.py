@@ -93,11 +93,11 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str], *, model_name: 
     if header.get("model", model_name) != model_name:
         raise DataError(f"weights {path}: found those of model {header['model']!r}, want {model_name!r}")
     wanted = model.state_dict()
-    new = tuple(name for name in wanted if name.startswith("feature.") and name not in found)
-    classifier = [name for name in wanted if name.startswith("classifier.")]
+    new = tuple(name for name in wanted if _part(name) == "feature" and name not in found)
+    classifier = [name for name in wanted if _part(name) == "classifier"]
     if new or any(name not in found or found[name].shape != wanted[name].shape for name in classifier):
         new += tuple(classifier)
-    dropped = {name for name in found if name.startswith(("classifier.", "feature.")) and name not in wanted}
+    dropped = {name for name in found if _part(name) in ("classifier", "feature") and name not in wanted}
     taken = {name: value for name, value in found.items() if name not in new and name not in dropped}
     check_fit(path, taken, {name: value for name, value in wanted.items() if name not in new})
     model.load_state_dict(taken, strict=False)
@@ -121,6 +121,11 @@ def check_fit(
                 f"weights {path}: {name!r} has shape {tuple(tensor.shape)}, want "
                 f"{tuple(wanted[name].shape)}; choose the layout and options of the model that was trained"
             )
+
+
+def _part(name: str) -> str:
+    """Return the model's part a tensor belongs to; what stands in a ``head`` counts by its own name."""
+    return name.removeprefix("head.").split(".", 1)[0]
 
 
 def _canonical(header: Mapping[str, Any]) -> str:
