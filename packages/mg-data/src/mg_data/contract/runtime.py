@@ -32,7 +32,8 @@ class InputSpec:
     """What one sample of a modality looks like; enough to build a model for it, and kept in checkpoints.
 
     Args:
-        kind: ``keypoints`` (C, T, V), ``people`` (P, T, V, 3), ``video`` (C, T, H, W) or ``signal`` (C, T).
+        kind: ``keypoints`` (C, T, V), ``people`` (P, T, V, 3), ``video`` (C, T, H, W), ``signal`` (C, T) or
+            ``features`` (D,).
         shape: the sample's shape.
         dtype: numpy name of the sample's type.
         layout: keypoint layout, if there are keypoints.
