@@ -65,6 +65,11 @@ def test_its_own_tests_pass_there(environment: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_it_keeps_the_contract(environment: str) -> None:
+    done = mg("plugins", "check", "mg-pose-mediapipe", python=environment)
+    assert "ok   pose estimator mediapipe-holistic" in done.stdout
+
+
 def test_the_estimator_needs_one_opencv_and_numpy_1(environment: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "uv", "pip", "list", "--python", environment, "--format", "freeze"],
