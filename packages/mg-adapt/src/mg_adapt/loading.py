@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from mg_adapt.worker_batches import own
 from mg_data.contract import MgError, Modality, PluginError
 
 
@@ -82,8 +83,8 @@ class CarryingCollate:
 
 
 def raised(batches: Iterable[Any]) -> Iterator[Any]:
-    """Yield batches; raise the error that stands in the place of one."""
+    """Yield batches, each in this process's own memory; raise the error that stands in the place of one."""
     for batch in batches:
         if isinstance(batch, MgError):
             raise batch
-        yield batch
+        yield own(batch)

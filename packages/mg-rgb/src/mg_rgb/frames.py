@@ -16,6 +16,8 @@ from mg_rgb.windows import Window
 
 # Up to this ratio of sides a frame is interpolated down, beyond it areas are averaged.
 _LINEAR_UP_TO = 4 / 3
+# Just below the most that glibc's threshold grows to, 32 MiB.
+_SPARE_BYTES = 31 << 20
 
 # (T, H, W[, C]), or as many frames of one shape and type, perhaps not decoded yet.
 Frames = Iterable[NDArray[Any]]
@@ -121,12 +123,20 @@ def _resize(frame: NDArray[Any], out: NDArray[Any]) -> None:
 
 
 def split_channels(picture: NDArray[Any], planes: NDArray[Any]) -> None:
-    """Write an (H, W, C) picture into (C, H, W) planes.
+    """Write an (H, W, C) picture into (C, H, W) planes, each of them contiguous."""
+    # Several times faster than numpy's strided copy and than OpenCV's mixChannels.
+    cv2.split(picture, list(planes))
 
-    OpenCV parts channels several times faster than numpy's strided copy.
+
+def settle_process() -> None:
+    """Prepare this process for many frames: one thread, and memory that stays once it was taken.
+
+    The loader's processes are the parallelism; OpenCV's own threads would only fight them.
     """
-    pairs = [number for channel in range(len(planes)) for number in (channel, channel)]
-    cv2.mixChannels([picture], list(planes), pairs)
+    cv2.setNumThreads(0)
+    # The C library hands blocks as large as a sample back to the system, and takes them anew page by page,
+    # until it has seen one of this size freed. It is never touched.
+    np.empty(_SPARE_BYTES, np.uint8)
 
 
 def mirrored(sample: NDArray[Any]) -> NDArray[Any]:

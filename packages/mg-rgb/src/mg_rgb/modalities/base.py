@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from mg_data.contract import DataError, InputSpec, StoreError, UsageError
 from mg_data.store import read_streams
 from mg_data.video.codec import decode_frame
 from mg_rgb.augment import erase_box
-from mg_rgb.frames import Cutter, Frames, frame_numbers, mirrored
+from mg_rgb.frames import Cutter, Frames, frame_numbers, mirrored, settle_process
 from mg_rgb.windows import CROPS, Window, crop_windows, jittered_window, resized_window
 
 
@@ -118,12 +117,11 @@ class FrameModality:
             dtype=self.dtype,
             extra={"modality": self.name, **{k: list(v) for k, v in self.statistics.items()}},
         )
-        # The loader's processes are the parallelism; OpenCV's own threads would only fight them.
-        cv2.setNumThreads(0)
+        settle_process()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        cv2.setNumThreads(0)
+        settle_process()
 
     def sample(self, clip_id: str, rng: np.random.Generator | None) -> NDArray[Any]:
         """Return one (C, T, size, size) sample: random with a generator, else the middle one."""
