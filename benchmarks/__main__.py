@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import rgb_models_page
+from benchmarks import depth_page, rgb_models_page
 from benchmarks.skeleton_utd import ROWS
 
 ROOT = Path(__file__).parent.parent
@@ -159,6 +159,14 @@ RATIOS = (
     ("crop", "crop with two processes over one", ("workers", "ratio"), ">= 1.7"),
     ("crop", "memory of cropping ten times the clips", ("memory", "ratio"), "<= 1.2"),
     ("import-workers", "import with two processes over one", ("ratio",), ">= 1.7"),
+    (
+        "rgb-loader",
+        "training clips of 32 frames out of a crop store over decoding alone, two processes each",
+        ("ratios", "training"),
+        ">= 0.7",
+    ),
+    ("rgb-loader", "the same, frames cut but not augmented", ("ratios", "plain"), ""),
+    ("rgb-loader", "the same, with small rotations", ("ratios", "rotated"), ""),
     ("import-workers", "memory of importing ten times the clips", ("memory_ratio",), "<= 1.2"),
 )
 
@@ -192,6 +200,7 @@ def page() -> str:
     lines += ["", "## Start-up", "", _startup()]
     lines += ["", "## Data preparation: speed and memory", "", *_ratios()]
     lines += rgb_models_page.section()
+    lines += depth_page.section()
     return "\n".join(lines) + "\n"
 
 
