@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mg_adapt.loading import Carrying, CarryingCollate, sample_of
 from mg_adapt.sampler import TORCH, samples_of
+from mg_adapt.worker_batches import stack_samples
 from mg_data.contract import DataError, Modality, UsageError
 from mg_data.store import PseudoStore, SplitStore, Taint, clip_keys
 
@@ -149,9 +151,10 @@ def mirror_permutation(pairs: Sequence[tuple[int, int]], num_classes: int) -> ND
     return permutation
 
 
-def torch_seed(seed: int, epoch: int) -> int:
-    """Return the seed of torch's generator (dropout and the like) for an epoch."""
-    return int(np.random.SeedSequence([seed, epoch], spawn_key=(TORCH,)).generate_state(1, np.uint64)[0] >> 1)
+def torch_seed(seed: int, epoch: int, *more: int) -> int:
+    """Return the seed of torch's generator (dropout and the like) for an epoch, or a smaller part of one."""
+    sequence = np.random.SeedSequence([seed, epoch, *more], spawn_key=(TORCH,))
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
 def batch_count(count: int, batch_size: int) -> int:
@@ -185,7 +188,7 @@ class TrainingSamples(Dataset[tuple[NDArray[Any], Any, int]]):
         rng = np.random.default_rng([self.seed, epoch, index, *(number for number in again if number)])
         # Drawn first, so that the flips do not depend on what the modality draws.
         mirrored = self.flip and rng.random() < 0.5
-        sample = self.modality.sample(str(self.clips.clip_ids[index]), rng)
+        sample = sample_of(self.modality, str(self.clips.clip_ids[index]), rng)
         if mirrored:
             sample = self.modality.flip(sample)
         if self.clips.probs is not None:
@@ -210,7 +213,7 @@ class TestSamples(Dataset[tuple[NDArray[Any], int, int]]):
         return len(self.clip_ids)
 
     def __getitem__(self, index: int) -> tuple[NDArray[Any], int, int]:
-        return self.modality.sample(str(self.clip_ids[index]), None), int(self.labels[index]), index
+        return sample_of(self.modality, str(self.clip_ids[index]), None), int(self.labels[index]), index
 
 
 class EpochBatches:
@@ -218,12 +221,19 @@ class EpochBatches:
 
     Args:
         labels: (N,) classes, which a sampler other than ``uniform`` goes by.
+        rows: the part of a batch of so many samples that this process loads; all of it if not given.
     """
 
     def __init__(
-        self, labels: NDArray[np.int64], batch_size: int, seed: int, sampler: str = "uniform"
+        self,
+        labels: NDArray[np.int64],
+        batch_size: int,
+        seed: int,
+        sampler: str = "uniform",
+        rows: Callable[[int], slice] | None = None,
     ) -> None:
         self.labels, self.batch_size, self.seed, self.sampler = labels, batch_size, seed, sampler
+        self.rows = rows or slice
         self.epoch, self.first = 0, 0
 
     def __len__(self) -> int:
@@ -234,7 +244,8 @@ class EpochBatches:
         order, earlier = samples_of(self.labels, self.sampler, self.seed, epoch)
         for number in range(self.first, len(self)):
             part = slice(number * self.batch_size, (number + 1) * self.batch_size)
-            yield [(epoch, int(index), int(times)) for index, times in zip(order[part], earlier[part])]
+            places = [(epoch, int(index), int(times)) for index, times in zip(order[part], earlier[part])]
+            yield places[self.rows(len(places))]
 
 
 Batch = tuple[Tensor, Tensor, NDArray[np.int64]]
@@ -244,7 +255,7 @@ def collate(samples: Sequence[tuple[NDArray[Any], Any, int]]) -> Batch:
     """Stack samples to x (N, ...), y (N,) int64 or (N, K) float32, and the samples' indices."""
     arrays, labels, indices = zip(*samples)
     try:
-        stacked = np.stack(arrays)
+        stacked = stack_samples(arrays)
     except ValueError as error:
         shapes = sorted({array.shape for array in arrays})
         raise DataError(f"the modality returns samples of unequal shapes: {shapes}") from error
@@ -252,15 +263,18 @@ def collate(samples: Sequence[tuple[NDArray[Any], Any, int]]) -> Batch:
         targets = torch.from_numpy(np.stack(labels))
     else:
         targets = torch.tensor(labels, dtype=torch.int64)
-    return torch.from_numpy(stacked), targets, np.array(indices, np.int64)
+    return stacked, targets, np.array(indices, np.int64)
 
 
 def training_loader(samples: TrainingSamples, batches: EpochBatches, workers: int) -> DataLoader[Batch]:
-    """Return the loader of a training; set ``batches.epoch`` before each iteration."""
+    """Return the loader of a training; set ``batches.epoch`` before each iteration.
+
+    Iterate through :func:`mg_adapt.loading.raised`.
+    """
     return DataLoader(
-        samples,  # type: ignore[arg-type]  # collate makes batches of samples
+        Carrying(samples),
         batch_sampler=batches,
-        collate_fn=collate,
+        collate_fn=CarryingCollate(collate),
         num_workers=workers,
         persistent_workers=workers > 0,
         # A generator of its own: the loader draws a base seed and must not disturb the model's dropout.
@@ -269,11 +283,11 @@ def training_loader(samples: TrainingSamples, batches: EpochBatches, workers: in
 
 
 def test_loader(samples: TestSamples, batch_size: int, workers: int) -> DataLoader[Batch]:
-    """Return a loader over all clips in order."""
+    """Return a loader over all clips in order; iterate through :func:`mg_adapt.loading.raised`."""
     return DataLoader(
-        samples,  # type: ignore[arg-type]
+        Carrying(samples),
         batch_size=batch_size,
-        collate_fn=collate,
+        collate_fn=CarryingCollate(collate),
         num_workers=workers,
         generator=torch.Generator(),
     )

@@ -23,9 +23,9 @@ class Mix:
     lam: float
     partner: Tensor
 
-    def inputs(self, x: Tensor) -> Tensor:
-        """Return the blended samples (N, ...), of the same type."""
-        blended = self.lam * x.float() + (1 - self.lam) * x[self.partner].float()
+    def inputs(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Return the blended samples (N, ...) of a batch, or only some rows of them, of the same type."""
+        blended = self.lam * x[rows].float() + (1 - self.lam) * x[self.partner[rows]].float()
         return blended.to(x.dtype) if x.is_floating_point() else blended.round().to(x.dtype)
 
     def main(self, y: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ class Recipe:
             others too if ``decay_vectors``.
         epochs, batch_size: the last batch of an epoch may be smaller.
         warmup_epochs: linear warm-up from 0, may be a fraction. schedule: ``cosine`` to 0, step by step.
-        amp: ``none`` or ``bf16`` (autocast of the forward pass; losses are computed in float32).
+        amp: ``none``, ``bf16`` or, on CUDA, ``fp16`` with a scaled loss (autocast of the forward pass;
+            losses are computed in float32).
         clip_norm: largest gradient norm, 0 = no clipping.
         ema: decay of the averaged weights that are then evaluated and saved, 0 = off.
         flip: mirror half of the training samples, labels of mirrored classes with them.
@@ -50,10 +51,13 @@ class Recipe:
         select: ``last``, or ``best`` = the epoch of highest validation accuracy (taints those clips).
         sampler: how often a class is met: ``uniform`` (each clip once an epoch), ``square-root``,
             ``class-balanced``; see :mod:`mg_adapt.sampler`. An epoch has as many samples in any case.
-        mixup: alpha of the Beta distribution of mixed pairs of samples, 0 = off. patience: end after so
-        many epochs without a better validation accuracy (taints those clips), 0 = never. pseudo_targets:
-        ``hard`` learns a pseudo-label's class, ``soft`` the probabilities stored with it. deterministic:
-        allow deterministic torch operations only; one that has no such form is an error.
+        mixup, cutmix: alpha of the Beta distribution of mixed pairs of samples, or of boxes exchanged between
+            pictures, 0 = off; one of them at most.
+        patience: end after so many epochs without a better validation accuracy (it taints), 0 = never.
+        pseudo_targets: ``hard`` learns a pseudo-label's class, ``soft`` the probabilities stored with it.
+        deterministic: allow deterministic torch operations only; one that has no such form is an error.
+        compile: train through ``torch.compile``.
+        sync_batchnorm: under torchrun, BatchNorm over the whole batch instead of each process's part of it.
     """
 
     optimizer: str = "adamw"
@@ -78,9 +82,12 @@ class Recipe:
     select: str = "last"
     sampler: str = "uniform"
     mixup: float = 0.0
+    cutmix: float = 0.0
     patience: int = 0
     pseudo_targets: str = "hard"
     deterministic: bool = False
+    compile: bool = False
+    sync_batchnorm: bool = False
 
     @property
     def selects(self) -> bool:
@@ -108,7 +115,7 @@ class Recipe:
     def _check(self) -> None:
         _one_of(self.optimizer, ("adamw", "sgd"), "recipe.optimizer")
         _one_of(self.schedule, ("cosine",), "recipe.schedule")
-        _one_of(self.amp, ("none", "bf16"), "recipe.amp")
+        _one_of(self.amp, ("none", "bf16", "fp16"), "recipe.amp")
         _one_of(self.select, ("last", "best"), "recipe.select")
         _one_of(self.sampler, SAMPLERS, "recipe.sampler")
         _one_of(self.pseudo_targets, ("hard", "soft"), "recipe.pseudo_targets")
@@ -116,8 +123,10 @@ class Recipe:
             _at_least(getattr(self, name), lowest, f"recipe.{name}")
         for name in ("weight_decay", "momentum", "warmup_epochs", "clip_norm", "ema", "backbone_lr_scale"):
             _at_least(getattr(self, name), 0, f"recipe.{name}")
-        for name in ("mixup", "patience"):
+        for name in ("mixup", "cutmix", "patience"):
             _at_least(getattr(self, name), 0, f"recipe.{name}")
+        if self.mixup and self.cutmix:
+            raise UsageError("recipe.mixup and recipe.cutmix exclude each other: set one of them to 0")
         if not self.lr > 0:
             raise UsageError(f"recipe.lr must be positive, found {self.lr}")
         for name in ("ema", "label_smoothing"):

@@ -1,22 +1,31 @@
 """The state of a training under way, from which a killed run goes on bit for bit.
 
 Two generations lie in ``<checkpoint>.state/``; a new state overwrites the older one, so that one is whole at
-any moment.
+any moment. A lock beside them keeps a second training of the same checkpoint out while the first lives.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
 
 from mg_adapt.tensor_file import read_tensors, write_tensors
-from mg_data.contract import Console, StoreError
+from mg_data.contract import Console, StoreError, UsageError
+
+if sys.platform == "win32":  # no such locks there: the user is trusted to start one training at a time
+    fcntl = None
+else:
+    import fcntl
 
 _NAMES = ("a.safetensors", "b.safetensors")
 
@@ -48,6 +57,38 @@ class StateFolder:
         self.folder = checkpoint.with_name(checkpoint.name + ".state")
         self.key = key
         self._next = 0
+        self._lock: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Keep other processes from training this checkpoint, until :meth:`remove` or the end of this one.
+
+        The lock is the process's own, so it goes however the process ends, and loader processes that outlive
+        a killed one do not hold it.
+
+        Raises:
+            UsageError: another process holds it.
+        """
+        if fcntl is None:
+            return
+        path = self.folder / "lock"
+        # On a disk without room or without locks the training goes on all the same.
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = path.open("a+", encoding="utf-8")
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                handle.seek(0)
+                owner = handle.read().strip() or "another process"
+                handle.close()
+                raise UsageError(
+                    f"{self.folder.with_suffix('')}: {owner} is training it: wait, stop that process, or "
+                    "write another checkpoint"
+                ) from None
+            self._lock = handle
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+            handle.flush()
 
     def save(self, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Write a state over the older generation (StoreError if the disk is full)."""
@@ -77,8 +118,15 @@ class StateFolder:
         return state
 
     def remove(self) -> None:
-        """Remove the folder, after the checkpoint is published."""
+        """Remove the folder, after the checkpoint is published, and let others have it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.release()
+
+    def release(self) -> None:
+        """Give the lock back and keep the state."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -104,3 +152,29 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def on_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Return an optimizer's tensors where its parameters are; step counters stay on the CPU, as it does."""
+    return {name: value if name.endswith(".step") else value.to(device) for name, value in tensors.items()}
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of torch's generators."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put back what :func:`random_state` returned."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -2,15 +2,14 @@
 
 What a step computes depends on (recipe, seed, data) and on the step's number alone, and the state on disk is
 always a whole one, so a resumed training ends with the very weights of an uninterrupted one on that machine.
+Several processes walk through it in step (:mod:`mg_adapt.engine`); the first alone writes.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,50 +17,38 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from mg_adapt.blame import blamed
 from mg_adapt.data import (
     EpochBatches,
     TestSamples,
-    TrainingClips,
     TrainingSamples,
     batch_count,
     test_loader,
     torch_seed,
     training_loader,
 )
-from mg_adapt.mixup import Mix, draw_mix
-from mg_adapt.optim import AveragedWeights, build_optimizer, learning_rate_factor, set_learning_rate
-from mg_adapt.recipe import Recipe
-from mg_adapt.state import StateFolder, TrainingState, optimizer_tensors, restore_optimizer
+from mg_adapt.engine import Engine, one_process
+from mg_adapt.epoch_log import EpochLog
+from mg_adapt.loading import raised
+from mg_adapt.state import (
+    StateFolder,
+    on_cpu,
+    on_device,
+    optimizer_tensors,
+    random_state,
+    restore_optimizer,
+    restore_random_state,
+)
 from mg_adapt.trackers import Trackers
-from mg_data.contract import Console, DataError, Modality, ModelOutput, Progress, StoreError
-from mg_data.store import publish_text
+from mg_adapt.training_step import Place, TrainingStep, TrainingTask
+from mg_data.contract import Console, Progress, StoreError, UsageError
+
+__all__ = ["Trainer", "TrainingResult", "TrainingTask"]
 
 # Writing state at the ends of epochs may take this part of the time; beyond it, every `state_every` seconds.
 STATE_SHARE = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingTask:
-    """What is trained on what.
-
-    Args:
-        model: maps a batch to ``ModelOutput``. losses: ``classification`` and auxiliary ones by name, with
-            ``weights`` for the latter.
-        validation: (clip_ids, labels) that are scored but not trained on, or None.
-        mirror: (K,) permutation of classes under a flip.
-    """
-
-    model: nn.Module
-    losses: nn.ModuleDict
-    weights: Mapping[str, float]
-    modality: Modality
-    clips: TrainingClips
-    recipe: Recipe
-    seed: int
-    mirror: NDArray[np.int64]
-    validation: tuple[NDArray[np.str_], NDArray[np.int64]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +86,17 @@ class _Best:
 
 
 class Trainer:
-    """Trains one task on one device.
+    """Trains one task, on one device or in step with other processes.
 
     Args:
         state: where resumable state is kept. log: the JSON-lines file with one row per epoch.
         state_every: seconds after which state is written even in the middle of an epoch.
         trackers: told of every epoch.
+        engine: this process alone if not given.
+
+    Raises:
+        UsageError: the recipe asks for what the device cannot do, or torchrun started several processes for a
+            training that is made for one.
     """
 
     def __init__(
@@ -118,18 +110,26 @@ class Trainer:
         label: str,
         state_every: float = 15.0,
         trackers: Trackers | None = None,
+        engine: Engine | None = None,
     ) -> None:
-        self.task, self.recipe, self.device = task, task.recipe, device
-        self.state, self.log, self.console, self.label = state, log, console, label
-        self.state_every = state_every
+        if engine is None:
+            one_process(f"the training of {label}")
+            engine = Engine(device)
+        self.task, self.recipe, self.device, self.engine = task, task.recipe, device, engine
+        if self.recipe.batch_size < 2 * engine.world:
+            raise UsageError(
+                f"recipe.batch_size = {self.recipe.batch_size} is shared by {engine.world} processes, which "
+                "need at least 2 samples each"
+            )
+        self.console, self.label = engine.console(console), label
+        self.state, self.state_every = state, state_every
+        self.log = EpochLog(log, self.console, active=engine.first)
         self.trackers = trackers or Trackers({}, console)
-        self.model = task.model.to(device)
-        self.losses = task.losses.to(device)
-        self.optimizer = build_optimizer(self.model, self.losses, self.recipe)
-        self.average = AveragedWeights(self.model, self.recipe.ema) if self.recipe.ema else None
         self.steps_per_epoch = batch_count(len(task.clips.clip_ids), self.recipe.batch_size)
         self.total_steps = self.steps_per_epoch * self.recipe.epochs
-        self.warmup_steps = round(self.recipe.warmup_epochs * self.steps_per_epoch)
+        self.step = TrainingStep(task, engine, label, self.steps_per_epoch)
+        self.model, self.losses, self.optimizer = self.step.model, self.step.losses, self.step.optimizer
+        self.average, self.precision = self.step.average, self.step.precision
         self.running = _Running()
         self.history: list[dict[str, Any]] = []
         self.best = _Best()
@@ -141,9 +141,20 @@ class Trainer:
 
         Raises:
             DataError: the loss is not finite; names the clips of the batch.
+            PluginError: the model, a loss or the modality raises; names it.
+            UsageError: another process is training this checkpoint.
         """
+        if self.engine.first:
+            self.state.acquire()
+        try:
+            return self._run()
+        except BaseException:
+            self.state.release()
+            raise
+
+    def _run(self) -> TrainingResult:
         resumed_at = self._resume()
-        publish_text(self.log, "".join(json.dumps(row) + "\n" for row in self.history))
+        self.log.begin(self.history)
         samples = TrainingSamples(
             self.task.modality,
             self.task.clips,
@@ -152,7 +163,11 @@ class Trainer:
             mirror=self.task.mirror,
         )
         batches = EpochBatches(
-            self.task.clips.labels, self.recipe.batch_size, self.task.seed, self.recipe.sampler
+            self.task.clips.labels,
+            self.recipe.batch_size,
+            self.task.seed,
+            self.recipe.sampler,
+            rows=self.engine.rows,
         )
         loader = training_loader(samples, batches, self.recipe.workers)
         with self.console.progress(self.label, self.total_steps) as progress:
@@ -168,10 +183,11 @@ class Trainer:
                     torch.manual_seed(torch_seed(self.task.seed, self.running.epoch))
                 self._run_epoch(loader, progress)
                 self._end_epoch()
+        self.log.finish(self.history)
         chosen = self.best if self.recipe.select == "best" else None
         return TrainingResult(
             model_state=chosen.tensors if chosen else self._evaluated_weights(),
-            loss_state=_on_cpu(self.losses.state_dict()),
+            loss_state=on_cpu(self.losses.state_dict()),
             history=self.history,
             epoch=chosen.epoch if chosen else len(self.history),
             resumed_at=resumed_at,
@@ -182,66 +198,40 @@ class Trainer:
         self.losses.train()
         running = self.running
         mark = time.monotonic()
-        for x, y, indices in loader:
+        for x, y, indices in raised(loader):
             loaded = time.monotonic()
             running.loader_seconds += loaded - mark
+            count = self._batch_count()
             loss, correct = self._step(x, y, indices)
-            running.loss += loss * len(indices)
+            running.loss += loss * count
             running.correct += correct
-            running.count += len(indices)
+            running.count += count
             running.step += 1
-            note = f"epoch {running.epoch + 1}/{self.recipe.epochs} loss {running.loss / running.count:.3f}"
-            progress.advance(1, note)
             now = time.monotonic()
             running.seconds += now - mark
             mark = now
+            progress.advance(1, self._note())
             if now - self._last_state >= self.state_every and running.step < self.steps_per_epoch:
                 self._save_state()
                 mark = time.monotonic()
 
+    def _batch_count(self) -> int:
+        """Return the samples of the batch under way, those of all processes."""
+        left = len(self.task.clips.clip_ids) - self.running.step * self.recipe.batch_size
+        return min(self.recipe.batch_size, left)
+
+    def _note(self) -> str:
+        running = self.running
+        milliseconds = 1000 * running.seconds / running.step
+        waiting = running.loader_seconds / max(running.seconds, 1e-9)
+        return (
+            f"epoch {running.epoch + 1}/{self.recipe.epochs} loss {running.loss / running.count:.3f}, "
+            f"{milliseconds:.0f} ms a step, {waiting:.0%} of it loading"
+        )
+
     def _step(self, x: Tensor, y: Tensor, indices: NDArray[np.int64]) -> tuple[float, int]:
         """Make one optimizer step; return the loss and the number of samples classified rightly."""
-        step = self.running.epoch * self.steps_per_epoch + self.running.step
-        lr = self.recipe.lr * learning_rate_factor(step, self.total_steps, self.warmup_steps)
-        set_learning_rate(self.optimizer, lr)
-        inputs, target = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-        mix = self._mix(len(indices))
-        if mix is not None:
-            inputs = mix.inputs(inputs)
-        self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
-            output: ModelOutput = self.model(inputs)
-        loss: Any = self._loss(output, target)
-        if mix is not None:
-            loss = mix.lam * loss + (1 - mix.lam) * self._loss(output, target[mix.partner])
-            target = mix.main(target)
-        value = float(loss.item())
-        if not math.isfinite(value):
-            raise self._not_finite("loss", value, x, indices)
-        loss.backward()
-        if self.recipe.clip_norm:
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-            if not bool(norm.isfinite()):
-                # Stepping would spoil every weight, and the loss would show it one step too late.
-                raise self._not_finite("gradient", float(norm), x, indices)
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update()
-        classes = target if target.ndim == 1 else target.argmax(dim=1)
-        return value, int((output.logits.detach().argmax(dim=1) == classes).sum().item())
-
-    def _loss(self, output: ModelOutput, target: Tensor) -> Tensor:
-        loss: Tensor = self.losses["classification"](output, target)
-        for name, weight in self.task.weights.items():
-            loss = loss + weight * self.losses[name](output, target)
-        return loss
-
-    def _mix(self, count: int) -> Mix | None:
-        if not self.recipe.mixup:
-            return None
-        place = {"seed": self.task.seed, "epoch": self.running.epoch, "step": self.running.step}
-        mix = draw_mix(self.recipe.mixup, count, **place)
-        return Mix(mix.lam, mix.partner.to(self.device))
+        return self.step(Place(self.running.epoch, self.running.step, self._batch_count()), x, y, indices)
 
     def _patience_is_over(self) -> bool:
         """Return whether ``patience`` epochs have passed without a better validation accuracy."""
@@ -249,25 +239,6 @@ class Trainer:
             return False
         scores = [row["val_accuracy"] for row in self.history]
         return len(scores) - (1 + scores.index(max(scores))) >= self.recipe.patience
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.recipe.amp == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
-
-    def _not_finite(self, what: str, value: float, x: Tensor, indices: NDArray[np.int64]) -> DataError:
-        ids = self.task.clips.clip_ids[indices]
-        where = f"epoch {self.running.epoch + 1}, step {self.running.step + 1}"
-        broken = ids[~torch.isfinite(x.float()).flatten(1).all(dim=1).numpy()]
-        if len(broken):
-            listing = ", ".join(broken)
-            return DataError(
-                f"{self.label}: the {what} is {value} at {where}: non-finite input in clip(s) {listing}"
-            )
-        return DataError(
-            f"{self.label}: the {what} is {value} at {where} with finite input: lower recipe.lr, set "
-            f"recipe.clip_norm or recipe.amp = 'none'; clips of the batch: {', '.join(ids)}"
-        )
 
     def _end_epoch(self) -> None:
         running, number = self.running, self.running.epoch + 1
@@ -286,8 +257,7 @@ class Trainer:
         row["seconds"] = round(running.seconds, 3)
         row["loader_seconds"] = round(running.loader_seconds, 3)
         self.history.append(row)
-        with self.log.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(row) + "\n")
+        self.log.add(row)
         self.trackers.epoch(row)
         self.running = _Running(epoch=number)
         if not last and self._patience_is_over():
@@ -302,24 +272,28 @@ class Trainer:
 
     def _validate(self) -> float:
         assert self.task.validation is not None
-        samples = TestSamples(self.task.modality, *self.task.validation)
+        ids, labels = self.task.validation
+        own = slice(self.engine.rank, None, self.engine.world)
+        samples = TestSamples(self.task.modality, ids[own], labels[own])
         self.model.eval()
         correct = 0
         with torch.no_grad(), self.average.in_place() if self.average else nullcontext():
-            for x, y, _ in test_loader(samples, self.recipe.batch_size, self.recipe.workers):
-                with self._autocast():
+            for x, y, _ in raised(test_loader(samples, self.recipe.batch_size, self.recipe.workers)):
+                with blamed(self.step.model_name, lambda: "validation"), self.precision.autocast():
                     logits = self.model(x.to(self.device)).logits
                 correct += int((logits.argmax(dim=1).cpu() == y).sum())
-        return correct / max(1, len(samples))
+        return self.engine.total(correct) / max(1, len(ids))
 
     def _evaluated_weights(self) -> dict[str, Tensor]:
         """Return a copy of the weights that are scored and published: the averages, if there are any."""
         with self.average.in_place() if self.average else nullcontext():
-            return _on_cpu(self.model.state_dict())
+            return on_cpu(self.model.state_dict())
 
     # -- state on disk -------------------------------------------------------------------------------------
 
     def _save_state(self) -> None:
+        if not self.engine.first:
+            return
         began = time.monotonic()
         header = {
             "steps": self.running.epoch * self.steps_per_epoch + self.running.step,
@@ -327,6 +301,7 @@ class Trainer:
             "history": self.history,
             "best": {"accuracy": self.best.accuracy, "epoch": self.best.epoch},
             "average_updates": self.average.updates if self.average else 0,
+            "precision": self.precision.state(),
         }
         sections: dict[str, Mapping[str, Tensor]] = {
             "model": self.model.state_dict(),
@@ -334,7 +309,7 @@ class Trainer:
             "optimizer": optimizer_tensors(self.optimizer),
             "average": self.average.values if self.average else {},
             "best": self.best.tensors,
-            "random": _random_state(self.device),
+            "random": random_state(self.device),
         }
         tensors = {f"{name}.{key}": value for name, part in sections.items() for key, value in part.items()}
         try:
@@ -348,46 +323,21 @@ class Trainer:
 
     def _resume(self) -> int:
         """Put the newest whole state in place; return the steps it has done, 0 for a fresh start."""
-        state = self.state.load(self.console)
+        state = self.engine.from_first(lambda: self.state.load(self.console))
         if state is None:
             return 0
         header = state.header
         self.model.load_state_dict(state.section("model"))
         self.losses.load_state_dict(state.section("loss"))
-        restore_optimizer(self.optimizer, _on_device(state, "optimizer", self.device))
+        restore_optimizer(self.optimizer, on_device(state.section("optimizer"), self.device))
         if self.average is not None:
             self.average.load(state.section("average").items(), int(header["average_updates"]))
         self.best = _Best(header["best"]["accuracy"], header["best"]["epoch"], state.section("best"))
         self.history = list(header["history"])
         self.running = _Running(**header["running"])
-        _restore_random_state(state.section("random"), self.device)
+        self.precision.load(header["precision"])
+        restore_random_state(state.section("random"), self.device)
         steps = int(header["steps"])
         epoch = self.running.epoch + 1
         self.console.say(f"{self.label}: resumed after {steps} of {self.total_steps} steps (epoch {epoch})")
         return steps
-
-
-def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-
-
-def _on_device(state: TrainingState, section: str, device: torch.device) -> dict[str, Tensor]:
-    # Step counters stay on the CPU, where the optimizers keep them.
-    return {
-        name: value if name.endswith(".step") else value.to(device)
-        for name, value in state.section(section).items()
-    }
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _restore_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"])
-    if "cuda" in states and device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)

@@ -204,6 +204,7 @@ def dann(
 def _check_recipe(recipe: Recipe) -> None:
     for setting, wrong in (
         ("mixup", recipe.mixup > 0),
+        ("cutmix", recipe.cutmix > 0),
         ("sampler", recipe.sampler != "uniform"),
         ("select", recipe.select == "best"),
         ("patience", recipe.patience > 0),

@@ -16,6 +16,7 @@ from mg_adapt.branch import build_model, choose_device, data_taint, open_modalit
 from mg_adapt.checkpoint import Checkpoint, load_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.data import mirror_permutation
+from mg_adapt.engine import one_process
 from mg_adapt.inference import Answers, predict_answers
 from mg_data.contract import Console, DataError, Modality, StageResult, StoreError, UsageError
 from mg_data.prepare.parallel import Shard
@@ -161,6 +162,7 @@ def predict(
     Raises:
         StoreError: a damaged checkpoint, one for other classes or another input than the data's.
     """
+    one_process("mg predict", ": share its clips out with --shard")
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, found {batch_size}")
     if workers < 0:

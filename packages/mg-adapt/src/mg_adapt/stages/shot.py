@@ -41,6 +41,7 @@ _CHANGES = {
     "label_smoothing": 0.0,
     "sampler": "uniform",
     "mixup": 0.0,
+    "cutmix": 0.0,
     "select": "last",
     "patience": 0,
 }

@@ -28,6 +28,7 @@ from mg_adapt.branch import (
 from mg_adapt.checkpoint import Checkpoint, save_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.data import TrainingClips, mirror_permutation, select_training_clips
+from mg_adapt.engine import Engine, open_engine
 from mg_adapt.files import file_digest
 from mg_adapt.recipe import Recipe, read_settings, resolve_recipe
 from mg_adapt.state import StateFolder
@@ -65,10 +66,11 @@ def train(
     device: str = "auto",
     tracker: Sequence[str] = (),
     state_every: float = 15.0,
-) -> StageResult:
+) -> StageResult | None:
     """Train a registered model and publish its checkpoint.
 
     A training that was killed goes on from its last state when it is called again with the same arguments.
+    Under torchrun its processes share every batch; the first one writes and reports, the others return None.
     Labels come from the split store, which has none of the target.
 
     Args:
@@ -86,7 +88,8 @@ def train(
     chosen = resolve_branch(model, modality, preset, tables["model"], tables["modality"])
     recipe = resolve_recipe(chosen.model.recipe, tables["recipe"])
     set_threads(threads)
-    target_device = choose_device(device)
+    engine = open_engine(choose_device(device), device)
+    console = engine.console(console)
 
     parts = read_split(split)
     labels = None if pseudo is None else read_pseudo(pseudo)
@@ -119,7 +122,7 @@ def train(
     sources = ", ".join(f"{name} {count}" for name, count in clips.sources.items())
     console.say(
         f"{label}: {parameters:,} parameters, {len(clips.clip_ids)} clips ({sources}), seed {seed}, "
-        f"{target_device}"
+        f"{engine.device}" + (f", {engine.world} processes" if engine.world > 1 else "")
     )
     trainer = Trainer(
         TrainingTask(
@@ -132,20 +135,24 @@ def train(
             seed=seed,
             mirror=mirror_permutation(mirror_classes, num_classes),
             validation=validation,
+            model_name=chosen.model.name,
         ),
-        device=target_device,
-        state=StateFolder(out, _training_key(chosen, source, recipe, clips, parts, inputs, seed)),
+        device=engine.device,
+        state=StateFolder(out, _training_key(chosen, source, recipe, clips, parts, inputs, seed, engine)),
         log=log_path(out),
         console=console,
         label=label,
         state_every=state_every,
-        trackers=open_trackers(tracker, out, console),
+        trackers=open_trackers(tracker if engine.first else (), out, console),
+        engine=engine,
     )
     try:
         with deterministic_operations(recipe.deterministic):
             result = trainer.run()
     finally:
         trainer.trackers.close()
+    if not engine.first:
+        return None
     checkpoint = Checkpoint(
         model=chosen.model.name,
         model_options=chosen.model_options,
@@ -229,6 +236,7 @@ def _training_key(
     split: SplitStore,
     inputs: Mapping[str, str],
     seed: int,
+    engine: Engine,
 ) -> str:
     """Return the key under which a training may resume: all that its weights depend on."""
     settings = {name: value for name, value in recipe.to_json().items() if name != "workers"}
@@ -245,6 +253,8 @@ def _training_key(
         "seed": seed,
         "version": mg_adapt.__version__,
     }
+    if engine.world > 1:
+        facts["processes"] = engine.world
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,0 +1,68 @@
+"""Forward passes in float32, bfloat16 or float16; the last with a scaled loss, on CUDA only."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mg_data.contract import UsageError
+
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Below this scale gradients do not overflow any more: they are not numbers.
+_LEAST_SCALE = 2.0**-10
+
+
+class Precision:
+    """What ``recipe.amp`` asks for on a device.
+
+    Raises:
+        UsageError: ``fp16`` off CUDA.
+    """
+
+    def __init__(self, amp: str, device: torch.device) -> None:
+        if amp == "fp16" and device.type != "cuda":
+            raise UsageError(
+                f"recipe.amp = 'fp16' needs CUDA, the device is {device.type}: take 'bf16' or 'none'"
+            )
+        self._dtype = _TYPES.get(amp)
+        self._device = device.type
+        self._scaler = torch.amp.GradScaler(device.type) if amp == "fp16" else None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context of a forward pass."""
+        return nullcontext() if self._dtype is None else torch.autocast(self._device, dtype=self._dtype)
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """Return the loss whose gradients are computed."""
+        return loss if self._scaler is None else self._scaler.scale(loss)
+
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Bring gradients back to the loss's own scale, before they are clipped."""
+        if self._scaler is not None:
+            self._scaler.unscale_(optimizer)
+
+    @property
+    def skips_overflow(self) -> bool:
+        """Return whether a step whose gradients overflow is passed over, as part of scaling."""
+        return self._scaler is not None
+
+    def step(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Make the optimizer's step; return False if gradients are no numbers at any scale."""
+        if self._scaler is None:
+            optimizer.step()
+            return True
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        return self._scaler.get_scale() >= _LEAST_SCALE
+
+    def state(self) -> dict[str, Any]:
+        """Return JSON values that :meth:`load` takes back."""
+        return {} if self._scaler is None else dict(self._scaler.state_dict())
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Put a state back."""
+        if self._scaler is not None and state:
+            self._scaler.load_state_dict(state)

@@ -1,0 +1,95 @@
+"""What each process of torchrun runs in test_several_processes: trainings of a model without dropout.
+
+``torchrun several.py FOLDER CASES.json``: a case is (name of the checkpoint, step to break off at or 0,
+settings).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import mg_adapt_toy
+
+from mg_data.contract import InputSpec, MgError, ModelSpec, hookimpl
+
+
+def still(num_classes: int, *, input: InputSpec) -> Any:
+    """Return the toy network without dropout, with a layer that its loss never reaches."""
+    from torch import nn
+
+    net = mg_adapt_toy.build(num_classes, input=input)
+    net.drop = nn.Identity()
+    net.idle = nn.Linear(2, 2)
+    return net
+
+
+@hookimpl
+def mg_register_models() -> Iterable[ModelSpec]:
+    recipe = {"epochs": 3, "batch_size": 8, "lr": 0.01}
+    factory = "several:still"
+    return (
+        ModelSpec(
+            name="still-net", summary="no dropout", factory=factory, modalities=("drift",), recipe=recipe
+        ),
+    )
+
+
+class Stopped(Exception):
+    """Stands for a kill, in all processes at the same step."""
+
+
+def learn(folder: Path, out: Path, stop: int, settings: list[str]) -> Any:
+    """Train, or break off before step ``stop``."""
+    import torch
+
+    from mg_adapt.stages.train import train
+    from mg_adapt.trainer import Trainer
+    from mg_data.plugins import use_plugins
+
+    torch.set_num_threads(1)
+    use_plugins(mg_adapt_toy, sys.modules[__name__])
+    done, real = 0, Trainer._step
+
+    def step(self: Trainer, *args: Any) -> tuple[float, int]:
+        nonlocal done
+        done += 1
+        if done == stop:
+            raise Stopped
+        return real(self, *args)
+
+    Trainer._step = step  # type: ignore[method-assign]
+    try:
+        return train(
+            console=mg_adapt_toy.Talk(),
+            model="still-net",
+            data=folder / "clips.h5",
+            split=folder / "split.h5",
+            out=out,
+            set=settings,
+            state_every=0.0,
+        )
+    finally:
+        Trainer._step = real  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Run the cases; the first process's outcomes go to outcomes-RANK.json."""
+    folder, rank = Path(sys.argv[1]), os.environ["RANK"]
+    outcomes: dict[str, Any] = {}
+    for name, stop, settings in json.loads(Path(sys.argv[2]).read_text()):
+        try:
+            result = learn(folder, folder / name, stop, settings)
+            outcomes[name] = "done" if result is not None else "silent"
+        except (MgError, Stopped) as error:
+            outcomes[name] = f"{type(error).__name__}: {error}"
+    (folder / f"outcomes-{rank}.json").write_text(json.dumps(outcomes))
+
+
+if __name__ == "__main__":
+    sys.modules["several"] = sys.modules["__main__"]
+    main()
