@@ -21,8 +21,11 @@ from mg_fusion.fusers import (
     class_weights,
     fit_bayesian_average,
     fit_class_weights,
+    fit_log_linear,
     fit_stacking_lightgbm,
     fit_stacking_logistic,
+    log_linear,
+    log_mean,
     rank,
     stacking_lightgbm,
     stacking_logistic,
@@ -31,7 +34,7 @@ from mg_fusion.fusers.fitting import FittedFuser, fit_fuser
 from mg_fusion.fusers.stacking import stacking_features
 from mg_fusion.vote import softmax
 
-FITTED = ("class-weights", "bayesian-average", "stacking-logistic")
+FITTED = ("class-weights", "log-linear", "bayesian-average", "stacking-logistic")
 EVERYWHERE = np.ones((3, 80), dtype=bool)
 
 
@@ -100,6 +103,48 @@ def test_class_weights_find_the_model_that_knows_a_class_and_shrink_to_the_equal
         soft_vote(logits, [1, 1], strict["temperature"]),
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 5.0])
+def test_log_linear_weights_are_the_optimum_that_scipy_finds(shrinkage: float) -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    logits, labels = toy_scores(80, (0.0, 1.5, 3.0), seed=4)
+    logits[0] -= 1.5 * np.eye(5)[labels]  # worse than chance: its weight is 0, as none may be negative
+    found = fit_log_linear(logits, labels, EVERYWHERE, shrinkage=shrinkage)
+    unit = 1 / (3 * found["temperature"])
+
+    def loss(weights: np.ndarray) -> float:
+        probs = softmax(np.einsum("m,mnk->nk", weights * unit, logits))
+        own = probs[np.arange(80), labels]
+        return float(-np.log(own).sum() + shrinkage / 2 * ((weights - 1) ** 2).sum())
+
+    best = optimize.minimize(loss, np.ones(3), bounds=[(0, None)] * 3, options={"ftol": 1e-14, "gtol": 1e-9})
+    np.testing.assert_allclose(np.array(found["weights"]) / unit, best.x, atol=2e-4)
+    assert found["weights"][2] > found["weights"][1]
+    if shrinkage == 0:
+        assert found["weights"][0] == 0
+
+
+def test_endless_shrinkage_leaves_the_calibrated_mean_of_the_logits() -> None:
+    logits, labels = toy_scores(80, (1.0, 2.0, 3.0))
+    fitted = fit_log_linear(logits, labels, EVERYWHERE, shrinkage=1e12)
+    expected = log_mean(logits, EVERYWHERE, temperature=fitted["temperature"])
+    np.testing.assert_allclose(log_linear(logits, EVERYWHERE, fitted=fitted), expected, atol=1e-9)
+
+
+def test_in_the_log_linear_pool_a_missing_model_says_what_the_others_say() -> None:
+    logits, labels = toy_scores(80, (1.0, 2.0, 3.0))
+    present = EVERYWHERE.copy()
+    present[0, :40] = False
+    fitted = fit_log_linear(logits, labels, present)
+    filled = logits - logits.mean(axis=2, keepdims=True)
+    filled[0, :40] = (filled[1, :40] + filled[2, :40]) / 2
+    np.testing.assert_allclose(
+        log_linear(logits, present, fitted=fitted), log_linear(filled, EVERYWHERE, fitted=fitted), atol=1e-12
+    )
+    present[:, 0] = False
+    with pytest.raises(DataError, match="1 clips have no answer from any model; leave them out"):
+        fit_log_linear(logits, labels, present)
 
 
 def test_bayesian_weights_are_the_likelihoods() -> None:

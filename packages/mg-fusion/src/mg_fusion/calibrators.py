@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract import StoreError
-from mg_data.store.atomic import publish_json
+from mg_data.store import publish_json
 from mg_fusion.calibration import check_labels, fit_temperature
 from mg_fusion.checks import fitted_array, positive, whole
 from mg_fusion.errors import ScoresError, SettingError

@@ -21,7 +21,7 @@ def _loss(weights: FloatArray, target: FloatArray, present: FloatArray | None) -
     return float(value + np.log(weights @ present).mean() + total - np.log(total))
 
 
-def _model_minimum(weights: FloatArray, slope: FloatArray, curve: FloatArray) -> FloatArray:
+def model_minimum(weights: FloatArray, slope: FloatArray, curve: FloatArray) -> FloatArray:
     """Return the minimum over weights >= 0 of the quadratic model around ``weights`` (active sets)."""
     scale = 1 / np.sqrt(np.diag(curve))
     found = weights.copy()
@@ -86,7 +86,7 @@ def lowest_nll(target: ArrayLike, present: ArrayLike | None = None) -> FloatArra
             curve += 1 / total**2
         if min(slope.min(), -np.abs(slope[weights > 0]).max()) > -_GAP:
             break
-        step = _model_minimum(weights, slope, curve) - weights
+        step = model_minimum(weights, slope, curve) - weights
         fall = float(slope @ step)
         if fall > -1e-16:
             break

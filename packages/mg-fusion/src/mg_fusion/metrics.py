@@ -37,7 +37,7 @@ def class_groups(counts: ArrayLike) -> NDArray[np.str_]:
     >>> class_groups([100, 20, 19, 2, 1, 0]).tolist()
     ['head', 'head', 'medium', 'medium', 'tail', 'empty']
     """
-    from mg_data.prepare.stats import HEAD_SHARE, TAIL_SHARE
+    from mg_data.labels import HEAD_SHARE, TAIL_SHARE
 
     values = np.asarray(counts, dtype=np.int64)
     largest = values.max(initial=0)

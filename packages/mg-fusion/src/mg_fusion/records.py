@@ -37,6 +37,13 @@ FUSERS = (
         fit="mg_fusion.fusers:fit_class_weights",
     ),
     FuserSpec(
+        name="log-linear",
+        summary="softmax of the weighted sum of logits, weights of highest likelihood drawn to equal ones",
+        factory="mg_fusion.fusers:log_linear",
+        options={"fitted": None},
+        fit="mg_fusion.fusers:fit_log_linear",
+    ),
+    FuserSpec(
         name="bayesian-average",
         summary="each model, at its own temperature, weighted by its likelihood on labelled clips",
         factory="mg_fusion.fusers:bayesian_average",
@@ -115,7 +122,7 @@ FUSE = StageSpec(
         Param(name="weight_step", help="step of the weights that --fit tries", type="float", default=0.05),
         Param(
             name="fuser",
-            help="registered fuser: soft-vote, log-mean, majority, rank; with --fit stacking-logistic, ...",
+            help="registered fuser: soft-vote, log-mean, majority, rank; with --fit log-linear, ...",
             default="soft-vote",
         ),
         Param(

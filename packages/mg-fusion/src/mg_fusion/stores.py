@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mg_data.contract import PluginError, StoreError
 from mg_data.store import Provenance, Taint, read_logits, write_probs
-from mg_data.store.scores import LogitsHeader
+from mg_data.store import LogitsHeader
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.vote import BoolArray, FloatArray, SoftVote, check_temperature, check_weights
 

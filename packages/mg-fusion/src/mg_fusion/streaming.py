@@ -157,6 +157,43 @@ def _all_ids(stores: Sequence[LogitsBlocks]) -> tuple[Ids, list[bool]]:
     return reference, follows
 
 
+def _leading(ids: Ids, skip: int) -> NDArray[np.uint64]:
+    """Return eight bytes of each id after the first ``skip`` as a number that sorts as they do."""
+    width = ids.dtype.itemsize
+    found = np.zeros((len(ids), 8), dtype=np.uint8)
+    part = ids.view(np.uint8).reshape(-1, width)[:, skip : skip + 8]
+    found[:, : part.shape[1]] = part
+    return found.view(">u8").ravel().astype(np.uint64)
+
+
+class _Places:
+    """Where ids stand among all ids, which are sorted and hold them.
+
+    Numbers are looked up several times as fast as texts. Eight bytes tell most ids apart once what they all
+    begin with is left out; of sorted ids that is what the first and the last one begin with.
+    """
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+        pairs = enumerate(zip(ids[0], ids[-1], strict=False)) if len(ids) else ()
+        self._skip = next((place for place, (first, last) in pairs if first != last), 0)
+        self._keys = _leading(ids, self._skip)
+        self._told_apart = bool((self._keys[1:] > self._keys[:-1]).all())
+
+    def of(self, wanted: Ids) -> NDArray[np.intp]:
+        """Return the place of each id; sorted first, so that neighbours are looked up side by side."""
+        if not self._told_apart:
+            order = np.argsort(wanted)
+            found = np.searchsorted(self._ids, wanted[order])
+        else:
+            keys = _leading(wanted, self._skip)
+            order = np.argsort(keys)
+            found = np.searchsorted(self._keys, keys[order])
+        places = np.empty(len(wanted), dtype=np.intp)
+        places[order] = found
+        return places
+
+
 class _Rows(Protocol):
     """Rows of one store in the order of all ids."""
 
@@ -172,9 +209,9 @@ class _Spooled:
         self._type = np.dtype(
             [("place", "<i4"), ("present", "?"), ("values", "<f4", (self._classes,))], align=True
         )
-        places = np.empty(store.count, dtype=np.int32)
+        places, lookup = np.empty(store.count, dtype=np.int32), _Places(ids)
         for begin, end in _blocks(store.count, _ROWS_READ):
-            places[begin:end] = _places(ids, store.ids(begin, end))
+            places[begin:end] = lookup.of(store.ids(begin, end))
         self._sizes = np.bincount(places // rows, minlength=-(-len(ids) // rows))
         self._begins = np.concatenate([[0], np.cumsum(self._sizes)])
         self._file = folder / f"{len(list(folder.iterdir()))}.rows"
@@ -332,18 +369,10 @@ def _divided(logits: FloatArray, own: FloatArray) -> FloatArray:
     return logits if (own == 1).all() else logits / own[:, None, None]
 
 
-def _places(ids: Ids, wanted: Ids) -> NDArray[np.intp]:
-    """Return where each id stands among sorted ids; sorted themselves, neighbours are found side by side."""
-    order = np.argsort(wanted)
-    places = np.empty(len(wanted), dtype=np.intp)
-    places[order] = np.searchsorted(ids, wanted[order])
-    return places
-
-
 def _held(store: LogitsBlocks, ids: Ids) -> BoolArray:
-    held = np.zeros(len(ids), dtype=np.bool_)
+    held, places = np.zeros(len(ids), dtype=np.bool_), _Places(ids)
     for begin, end in _blocks(store.count, _ROWS_READ):
-        held[_places(ids, store.ids(begin, end))] = True
+        held[places.of(store.ids(begin, end))] = True
     return held
 
 

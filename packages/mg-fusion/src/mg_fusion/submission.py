@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import DataError
-from mg_data.store.atomic import publish
+from mg_data.store import publish
 from mg_fusion.errors import ScoresError, SettingError
 
 Dialect = Literal["2025", "2023"]

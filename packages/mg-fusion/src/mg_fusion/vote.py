@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract import StoreError, UsageError
-from mg_data.store.atomic import publish_json
+from mg_data.store import publish_json
 from mg_fusion.errors import ScoresError, SettingError
 
 FloatArray = NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mg_data.contract import Console, StageResult
-from mg_data.store.atomic import publish_text
+from mg_data.store import publish_text
 from mg_fusion.files import file_digest
 from mg_fusion.report.page import render
 

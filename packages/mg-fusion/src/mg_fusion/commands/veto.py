@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mg_data.contract import Console
-from mg_data.store.atomic import publish_text
+from mg_data.store import publish_text
 from mg_fusion.stores import Missing, join_stores
 from mg_fusion.truth import read_truth
 from mg_fusion.veto import HEADER, compare_vetoes, find_vetoes, veto_rows

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import DataError, UsageError
-from mg_data.datasets.pyskl.pickled_array import PickledArray, called
-from mg_data.datasets.pyskl.safe_pickle import load_pickle
+from mg_data.pickles import PickledArray, called, load_pickle
 from mg_fusion.convert.names import check_unique
 from mg_fusion.errors import SettingError
 from mg_fusion.vote import FloatArray

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.store.atomic import publish, publish_text
+from mg_data.store import publish, publish_text
 from mg_fusion.convert.read import ScoreFormat
 from mg_fusion.errors import ScoresError, SettingError
 

@@ -6,6 +6,7 @@ need no labelled clips; the others have a ``fit_...`` beside them, whose result 
 
 from mg_fusion.fusers.averaging import bayesian_average, fit_bayesian_average
 from mg_fusion.fusers.classwise import class_weights, fit_class_weights
+from mg_fusion.fusers.loglinear import fit_log_linear, log_linear
 from mg_fusion.fusers.stacking import (
     fit_stacking_lightgbm,
     fit_stacking_logistic,
@@ -19,8 +20,10 @@ __all__ = [
     "class_weights",
     "fit_bayesian_average",
     "fit_class_weights",
+    "fit_log_linear",
     "fit_stacking_lightgbm",
     "fit_stacking_logistic",
+    "log_linear",
     "log_mean",
     "majority",
     "rank",

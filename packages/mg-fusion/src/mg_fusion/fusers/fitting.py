@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract import FuserSpec, PluginError, StoreError
-from mg_data.store.atomic import publish_json
+from mg_data.store import publish_json
 from mg_fusion.calibration import check_labels
 from mg_fusion.errors import SettingError
 from mg_fusion.folds import group_folds
