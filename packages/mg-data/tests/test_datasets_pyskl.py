@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 from mg_data.cli.console import TerminalConsole
 from mg_data.contract import DataError, UsageError
 from mg_data.datasets.pyskl.importer import import_pyskl
-from mg_data.datasets.pyskl.pickled_array import PickledArray
-from mg_data.datasets.pyskl.safe_pickle import load_pickle
 from mg_data.labels import read_labels
+from mg_data.pickles import PickledArray, load_pickle
 from mg_data.prepare.importing import import_data
 from mg_data.prepare.split import split
 from mg_data.store import read_clips, read_split

@@ -234,7 +234,11 @@ def test_crops_must_hold_the_same_clips_frame_for_frame(tmp_path: Path) -> None:
 
     def crops(name: str, numbers: dict[str, int], dataset: str = "d", **facts: Any) -> None:
         path = tmp_path / name
-        provenance = Provenance("mg data crop", facts.get("config", {}), {"clips": facts.get("made", digest)})
+        provenance = Provenance(
+            command="mg data crop",
+            config=facts.get("config", {}),
+            inputs={"clips": facts.get("made", digest)},
+        )
         with StreamsWriter(
             path, dataset=dataset, stream="rgb", encoding="jpeg", channels=3, provenance=provenance
         ) as writer:

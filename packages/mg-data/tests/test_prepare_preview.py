@@ -54,7 +54,7 @@ def _clips(path: Path, **change: Any) -> Path:
         "image_size": (64, 48),
         "camera": None,
         "signals": {},
-        "provenance": Provenance("test", {}, {}),
+        "provenance": Provenance(command="test"),
     }
     with ClipsWriter(path, **{**facts, **change}) as writer:
         joints = np.tile(np.float32([20, 20, 1]), (3, 1, 25, 1)) if change.get("layout") != "" else None
@@ -156,7 +156,7 @@ def test_frames_of_another_shape_than_the_keypoints_are_refused(work: Path, tmp_
     video = str(read_clips(work / "clips.h5").video_ids[0])
     with ClipsWriter(
         tmp_path / "wrong.h5", dataset="synthetic", class_names=("one",), vocabulary="v", layout="body-25",
-        image_size=(100, 500), provenance=Provenance("test", {}, {}),
+        image_size=(100, 500), provenance=Provenance(command="test"),
     ) as writer:  # fmt: skip
         writer.add(
             clip_id="c", subject_id="s", video_id=video, start=0, stop=2,

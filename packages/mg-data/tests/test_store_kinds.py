@@ -50,7 +50,7 @@ def write_example_clips(path: Path, order: tuple[int, ...] = (0, 1, 2)) -> dict[
         image_size=(320, 240),
         camera=(285.63, 285.63, 160, 120),
         signals={"inertial": {"rate_hz": 50.0, "units": "g"}},
-        provenance=Provenance("mg data import", {"n": 1}, {"raw": "sha256:0"}),
+        provenance=Provenance(command="mg data import", config={"n": 1}, inputs={"raw": "sha256:0"}),
     ) as writer:
         for i in order:
             writer.add(

@@ -37,7 +37,9 @@ LARGEST = 50_000  # bytes of a file
 IDS = ("b-2", "a-1", "手-3", "ü-4")
 CLASSES = ("rub eyes", "bite nails", "fold arm")
 DATASET, VOCABULARY = "golden", "golden-3"
-MADE = Provenance("mg golden", {"option": 1}, {"raw": "sha256:0"}, {"mg-data": "0.1.0"})
+MADE = Provenance(
+    command="mg golden", config={"option": 1}, inputs={"raw": "sha256:0"}, versions={"mg-data": "0.1.0"}
+)
 COMMON: dict[str, Any] = {"dataset": DATASET, "vocabulary": VOCABULARY, "provenance": MADE}
 TAINT = Taint.of(clip_keys(DATASET, ["t1", "t2", "t3"]), clip_keys(DATASET, ["v1"]))
 

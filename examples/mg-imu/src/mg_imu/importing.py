@@ -113,7 +113,11 @@ def import_signals(
         signals={signal: list(signals.values())},
         attributes={signal: attributes},
         dataset=dataset,
-        provenance=Provenance("mg imu import", {"signal": signal, "suffix": suffix, **attributes}, inputs),
+        provenance=Provenance(
+            command="mg imu import",
+            config={"signal": signal, "suffix": suffix, **attributes},
+            inputs=inputs,
+        ),
     )
     seconds = sum(len(values) for values in signals.values()) / float(attributes["rate_hz"])
     return StageResult(

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from mg_data.contract import Console, UsageError
+from mg_data.contract import Console, Tracker, UsageError
 from mg_data.plugins import registry, resolve
-
-
-class Tracker(Protocol):
-    """What the factory of a ``TrackerSpec`` returns."""
-
-    def scalars(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Take the numbers of a finished epoch, counted from 1."""
-        ...
-
-    def close(self) -> None:
-        """Write what is still held back."""
-        ...
 
 
 class TensorBoard:

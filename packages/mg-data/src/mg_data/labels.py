@@ -13,6 +13,9 @@ from mg_data.store.atomic import publish_text
 
 HEADER = ("clip_id", "label", "class_name")
 
+# Bands of a long tail: head classes have at least this share of the largest class's clips, tail classes less.
+HEAD_SHARE, TAIL_SHARE = 0.2, 0.02
+
 
 def write_labels(
     path: str | os.PathLike[str],

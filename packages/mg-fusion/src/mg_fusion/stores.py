@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import PluginError, StoreError
-from mg_data.store import Provenance, Taint, read_logits, write_probs
-from mg_data.store import LogitsHeader
+from mg_data.store import LogitsHeader, Provenance, Taint, read_logits, write_probs
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.vote import BoolArray, FloatArray, SoftVote, check_temperature, check_weights
 

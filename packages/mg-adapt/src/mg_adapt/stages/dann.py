@@ -37,8 +37,7 @@ from mg_adapt.trackers import open_trackers
 from mg_adapt.trainer import Trainer, TrainingTask
 from mg_data.contract import Console, Modality, StageResult, UsageError
 from mg_data.plugins import registry
-from mg_data.store import SplitStore, read_split, stored_digest
-from mg_data.store.provenance import installed_versions
+from mg_data.store import SplitStore, installed_versions, read_split, stored_digest
 
 ADVERSARY = "domain-adversary"
 

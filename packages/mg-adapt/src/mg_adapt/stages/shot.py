@@ -28,8 +28,7 @@ from mg_adapt.stages.train import log_path
 from mg_adapt.state import StateFolder
 from mg_adapt.trainer import Trainer, TrainingTask
 from mg_data.contract import Console, DataError, StageResult, UsageError
-from mg_data.store import Taint, clip_keys, read_split, stored_digest
-from mg_data.store.provenance import installed_versions
+from mg_data.store import Taint, clip_keys, installed_versions, read_split, stored_digest
 
 # Over the checkpoint's own recipe; --set wins. The classifier is frozen and everything else learns slowly.
 LR_FACTOR = 0.1

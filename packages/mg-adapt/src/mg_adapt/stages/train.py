@@ -40,11 +40,11 @@ from mg_data.store import (
     SplitStore,
     Taint,
     clip_keys,
+    installed_versions,
     read_pseudo,
     read_split,
     stored_digest,
 )
-from mg_data.store.provenance import installed_versions
 
 
 def train(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class ModelOutput(NamedTuple):
     """What every model returns for a batch.
 
-    logits: (N, K), before the softmax. feature: (N, d), what the classifier reads.
+    logits: (N, K), before the softmax. feature: (N, d), what the classifier reads. These two for good, as
+    callers unpack them.
     """
 
     logits: Any
@@ -62,10 +63,35 @@ class InputSpec:
         return cls(
             kind=value["kind"],
             shape=tuple(value["shape"]),
-            dtype=value["dtype"],
-            layout=value["layout"],
-            extra=dict(value["extra"]),
+            dtype=value.get("dtype", "float32"),
+            layout=value.get("layout", ""),
+            extra=dict(value.get("extra", {})),
         )
+
+
+class Loss(Protocol):
+    """What the factory of a ``LossSpec`` returns: a ``torch.nn.Module``; its buffers go into the checkpoint.
+
+    A classification loss reads the logits, an auxiliary one the feature too. Two things it may have besides:
+    ``soft_targets = True`` if the target may be (N, K) probabilities, and ``at_epoch(epoch, epochs)``, which
+    is called before each epoch, counted from 0.
+    """
+
+    def __call__(self, output: ModelOutput, target: Any) -> Any:
+        """Return the scalar loss of a batch. target: (N,) int64 classes."""
+        ...
+
+
+class Tracker(Protocol):
+    """What the factory of a ``TrackerSpec`` returns."""
+
+    def scalars(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Take the numbers of a finished epoch, counted from 1."""
+        ...
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        ...
 
 
 class Modality(Protocol):
@@ -227,6 +253,7 @@ class PseudoLabels:
 
     Args:
         rows: (S,) int64. labels: (S,) int32. confidence: (S,) float32 in [0, 1].
+        probs: (S, K) float32 for learning soft labels, or None.
     """
 
     rows: NDArray[np.int64]

@@ -1,6 +1,6 @@
 """Records that plugins hand over through the hooks.
 
-Every record is frozen and keyword-only. Heavy code is named, not imported: ``factory`` is a string
+Every record here is frozen and keyword-only. Heavy code is named, not imported: ``factory`` is a string
 ``"package.module:callable"`` that is resolved when the record is used, so listing plugins stays fast.
 """
 
@@ -168,7 +168,7 @@ class WeightsSpec:
         name: how recipes call it, such as ``kinetics400``.
         url: where a user with internet gets it (or the library's own enum name).
         filename: the file that is looked for in ``MG_WEIGHTS_DIR`` and the hub cache.
-        sha256: hex digest, or as much of its start as the publisher gives ("" for none); files are held to it.
+        sha256: hex digest, or as much of its start as the publisher gives, "" for none; held to on loading.
     """
 
     name: str
@@ -190,6 +190,8 @@ class ModelSpec:
         presets: named sets of model options; ``options`` holds the defaults of all of them.
         modality_options: preset name -> options of the modality that go with it.
         recipe: default training settings, which a user's recipe overrides.
+        weights: checkpoints it can start from, by the names that its option ``weights`` takes.
+        source: where the network was published, or the library that it comes from.
     """
 
     name: str

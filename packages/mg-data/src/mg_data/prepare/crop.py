@@ -245,7 +245,7 @@ def crop(
         return StageResult(data={"clips": 0, "shard": str(part)}, text=text)
     facts = part.facts(len(plan.videos), plan.all_videos)
     inputs = {"clips": store.digest, "files": fingerprint([], plan.all_files())}
-    provenance = Provenance(_COMMAND, {**config, **facts}, inputs)
+    provenance = Provenance(command=_COMMAND, config={**config, **facts}, inputs=inputs)
     if resume and is_complete(out, provenance):
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     _check_writable(out)

@@ -85,7 +85,7 @@ def _parts(out: Path, name: str, data: DatasetImport) -> Parts[UnitResult]:
             "labels": [clip.label for clip in clips],
             "dropped": [[item.what, item.why, item.note] for item in dropped],
         }
-        with _writer(path, name, data, Provenance(_COMMAND, config, {})) as writer:
+        with _writer(path, name, data, Provenance(command=_COMMAND, config=config)) as writer:
             for clip in clips:
                 _add(writer, clip)
 
@@ -202,7 +202,9 @@ def import_data(
         return StageResult(data={"clips": 0, "shard": str(part)}, text=text)
     config = {"name": dataset, "options": chosen, **part.facts(len(units), len(data.sources))}
     files = [path for unit in units for path in unit.files]
-    provenance = Provenance(_COMMAND, config, {"files": fingerprint(config, files)} if files else {})
+    provenance = Provenance(
+        command=_COMMAND, config=config, inputs={"files": fingerprint(config, files)} if files else {}
+    )
     if resume and files and labels.is_file() and is_complete(out, provenance):
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     work: Work[ClipSource, UnitResult] = Work(

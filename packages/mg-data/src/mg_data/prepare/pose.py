@@ -72,7 +72,7 @@ def _parts(out: Path, settings: Settings, dataset: str) -> Parts[VideoPose]:
     def save(video: VideoPose, path: Path) -> None:
         facts = (*video.size, video.found, video.removed, video.stated)
         config = {"facts": [int(number) for number in facts]}
-        with _writer(path, settings, dataset, Provenance(_COMMAND, config, {})) as writer:
+        with _writer(path, settings, dataset, Provenance(command=_COMMAND, config=config)) as writer:
             _add(writer, video)
 
     def load(path: Path) -> VideoPose:
@@ -248,7 +248,11 @@ def pose(
     config = {**settings.facts(), "dataset": dataset, **part.facts(len(jobs), len(found))}
     if part.count == 1:  # the configurations of shards are equal, or they cannot be merged
         config["fps"] = fps
-    provenance = Provenance(_COMMAND, config, {"files": fingerprint(config, [job.path for job in jobs])})
+    provenance = Provenance(
+        command=_COMMAND,
+        config=config,
+        inputs={"files": fingerprint(config, [job.path for job in jobs])},
+    )
     if resume and is_complete(out, provenance):
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     work: Work[VideoJob, VideoPose] = Work(

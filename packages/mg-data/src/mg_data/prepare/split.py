@@ -220,7 +220,7 @@ def split(
         subject_ids=store.subject_ids[rows],
         class_names=store.class_names,
         vocabulary=store.vocabulary,
-        provenance=Provenance("mg data split", claims, {"clips": store.digest}),
+        provenance=Provenance(command="mg data split", config=claims, inputs={"clips": store.digest}),
     )
     for warning in warnings:
         console.warn(warning)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import Console, DataError, StageResult, UsageError
-from mg_data.labels import read_labels
+from mg_data.labels import HEAD_SHARE, TAIL_SHARE, read_labels
 from mg_data.prepare.extras import require
 from mg_data.store import ClipsStore, read_clips, read_split
 
@@ -48,10 +48,6 @@ def imbalance_ratio(counts: NDArray[np.int64]) -> float:
     """
     present = counts[counts > 0]
     return float(present.max() / present.min()) if len(present) else 1.0
-
-
-# A class is of the head with at least this share of the largest class's clips, of the tail below the other.
-HEAD_SHARE, TAIL_SHARE = 0.2, 0.02
 
 
 def bands(counts: NDArray[np.int64]) -> dict[str, int]:

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mg_data.prepare.stats import HEAD_SHARE, TAIL_SHARE, bands, imbalance_ratio
+from mg_data.labels import HEAD_SHARE, TAIL_SHARE
+from mg_data.prepare.stats import bands, imbalance_ratio
 from mg_data.store import publish
 
 _COLOURS = {"train": "#3b6ea5", "val": "#e0a030", "target": "#7a9a5b", "none": "#b0b0b0", "all": "#3b6ea5"}

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from mg_data.store.clips import ClipsStore, ClipsWriter, read_clips
     from mg_data.store.features import FeaturesStore, read_features, write_features
     from mg_data.store.merge import merge_stores
-    from mg_data.store.provenance import Provenance
+    from mg_data.store.provenance import Provenance, installed_versions
     from mg_data.store.pseudo import PseudoStore, read_pseudo, write_pseudo
     from mg_data.store.readers import read_store
     from mg_data.store.reading import StoreFile, store_kind, stored_digest
+    from mg_data.store.schema import FORMAT_VERSION
     from mg_data.store.score_blocks import (
         LogitsBlocks,
         ScoreStream,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         stream_probs,
     )
     from mg_data.store.scores import (
+        LogitsHeader,
         LogitsStore,
         ProbsStore,
         read_logits,
@@ -43,12 +45,21 @@ _HOMES = {
     "clips": ("ClipsStore", "ClipsWriter", "read_clips"),
     "features": ("FeaturesStore", "read_features", "write_features"),
     "merge": ("merge_stores",),
-    "provenance": ("Provenance",),
+    "provenance": ("Provenance", "installed_versions"),
     "pseudo": ("PseudoStore", "read_pseudo", "write_pseudo"),
     "readers": ("read_store",),
     "reading": ("StoreFile", "store_kind", "stored_digest"),
+    "schema": ("FORMAT_VERSION",),
     "score_blocks": ("LogitsBlocks", "ScoreStream", "open_logits", "stream_logits", "stream_probs"),
-    "scores": ("LogitsStore", "ProbsStore", "read_logits", "read_probs", "write_logits", "write_probs"),
+    "scores": (
+        "LogitsHeader",
+        "LogitsStore",
+        "ProbsStore",
+        "read_logits",
+        "read_probs",
+        "write_logits",
+        "write_probs",
+    ),
     "split": ("SplitStore", "read_split", "write_split"),
     "streams": ("StreamsStore", "StreamsWriter", "read_streams"),
     "taint": ("Taint", "clip_keys"),
@@ -56,10 +67,12 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "FORMAT_VERSION",
     "ClipsStore",
     "ClipsWriter",
     "FeaturesStore",
     "LogitsBlocks",
+    "LogitsHeader",
     "LogitsStore",
     "ProbsStore",
     "Provenance",
@@ -72,6 +85,7 @@ __all__ = [
     "Taint",
     "check_store",
     "clip_keys",
+    "installed_versions",
     "merge_stores",
     "open_logits",
     "publish",

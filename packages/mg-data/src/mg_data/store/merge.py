@@ -162,7 +162,7 @@ def _provenance(stores: Sequence[StoreFile], partial: bool) -> Provenance:
     inputs = {str(store.path): store.digest for store in stores}
     shards = [shard for store in stores if (shard := _Shard.of_store(store)) is not None]
     if len(shards) != len(stores):
-        return Provenance("mg store merge", {}, inputs)
+        return Provenance(command="mg store merge", inputs=inputs)
     first = shards[0]
     given: dict[int, Path] = {}
     for store, shard in zip(stores, shards, strict=True):
@@ -186,7 +186,11 @@ def _provenance(stores: Sequence[StoreFile], partial: bool) -> Provenance:
             f"and the others hold {units} of {first.of} recordings; not given: {', '.join(missing[:8])}",
             "make the missing shards, or join what is there with --partial",
         )
-    return Provenance(first.command, {**json.loads(first.options), "merged_shards": len(stores)}, inputs)
+    return Provenance(
+        command=first.command,
+        config={**json.loads(first.options), "merged_shards": len(stores)},
+        inputs=inputs,
+    )
 
 
 def _copy_group_attributes(source: h5py.File, target: h5py.File) -> None:

@@ -23,7 +23,7 @@ def installed_versions() -> dict[str, str]:
     return versions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """How a store was made.
 

@@ -54,6 +54,10 @@ class LogitsBlocks(LogitsHeader):
     def __len__(self) -> int:
         return self.count
 
+    def rows(self, clip_ids: ArrayLike) -> NDArray[np.int64]:
+        """Raise TypeError: whoever reads in blocks joins the ids of the blocks."""
+        raise TypeError(f"{self.path}: is read in blocks, which are not looked up by id; use read_logits")
+
     def ids(self, begin: int, end: int) -> NDArray[np.bytes_]:
         """Return the clip ids of rows ``begin`` to ``end`` as UTF-8; StoreError if one is empty."""
         found: NDArray[np.bytes_] = guarded(

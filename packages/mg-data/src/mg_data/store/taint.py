@@ -24,7 +24,7 @@ def _as_set(keys: ArrayLike) -> NDArray[np.uint64]:
     return np.unique(np.asarray(keys, dtype=np.uint64))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Taint:
     """Sorted keys of all clips that an artefact and its ancestors were trained on or selected on.
 
@@ -48,14 +48,14 @@ class Taint:
     @classmethod
     def of(cls, trained_on: ArrayLike = (), selected_on: ArrayLike = (), known: bool = True) -> Taint:
         """Build from keys in any order, with or without repeats."""
-        return cls(_as_set(trained_on), _as_set(selected_on), known)
+        return cls(trained_on=_as_set(trained_on), selected_on=_as_set(selected_on), known=known)
 
     def union(self, other: Taint) -> Taint:
         """Return what either has seen; unknown if either is."""
         return Taint(
-            np.union1d(self.trained_on, other.trained_on),
-            np.union1d(self.selected_on, other.selected_on),
-            self.known and other.known,
+            trained_on=np.union1d(self.trained_on, other.trained_on),
+            selected_on=np.union1d(self.selected_on, other.selected_on),
+            known=self.known and other.known,
         )
 
     @classmethod

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from mg_data.contract import Console, StageResult, UsageError
-from mg_data.store import PseudoStore
-from mg_data.store import publish_json
+from mg_data.store import PseudoStore, publish_json
 from mg_fusion.scoring import (
     ScoredStore,
     default_name,

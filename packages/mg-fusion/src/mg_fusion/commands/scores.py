@@ -12,8 +12,7 @@ import numpy as np
 
 from mg_data.contract import Console, DataError, StageResult, StoreError, UsageError
 from mg_data.labels import write_labels
-from mg_data.store import Provenance, PseudoStore, read_store, write_logits
-from mg_data.store import publish_text
+from mg_data.store import Provenance, PseudoStore, publish_text, read_store, write_logits
 from mg_fusion.convert.names import MatchRule, NameMatch, check_unique, match_names
 from mg_fusion.convert.read import ScoreFile, ScoreFormat, annotation_names, read_score_file
 from mg_fusion.convert.write import write_score_file

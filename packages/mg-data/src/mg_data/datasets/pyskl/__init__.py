@@ -1,1 +1,1 @@
-"""Annotation pickles of pyskl and mmaction2, read by a machine of our own that can execute nothing."""
+"""Annotation pickles of pyskl and mmaction2."""

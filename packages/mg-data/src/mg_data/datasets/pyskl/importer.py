@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from mg_data.contract import DataError, DatasetImport, Dropped, RawClip, UsageError
 from mg_data.datasets.clips.table import MAX_UNNAMED_CLASSES, choose_file, read_class_names
-from mg_data.datasets.pyskl.pickled_array import PickledArray
-from mg_data.datasets.pyskl.safe_pickle import load_pickle
+from mg_data.pickles import PickledArray, load_pickle
 
 #: (number of keypoints, number of coordinates) -> layout
 LAYOUTS = {

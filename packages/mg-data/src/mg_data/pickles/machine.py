@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mg_data.contract import DataError
-from mg_data.datasets.pyskl.pickled_array import NumberType, PickledArray, Refused, called
+from mg_data.pickles.arrays import NumberType, PickledArray, Refused, called
 
 _MAX_WHOLE_BYTES = 16
 _TYPE = re.compile(r"(f[248]|[iu][1248]|b1)")
