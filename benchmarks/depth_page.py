@@ -47,7 +47,7 @@ def section() -> list[str]:
         "## Depth video on UTD-MHAD, without adaptation",
         "",
         "A narrow R(2+1)D (`r2plus1d`, preset `small`) from scratch on 32 frames of 48 px; train on subjects",
-        "1, 3, 5, 7, test on 2, 4, 6, 8. The last checkpoint of fixed epochs; votes have equal weights; percent;",
+        "1, 3, 5, 7, test on 2, 4, 6, 8. Last checkpoint of fixed epochs; votes of equal weights; percent;",
         "`python -m benchmarks.depth_utd`. Minutes are processor time of one thread on a machine that did",
         "other work besides.",
         "",
