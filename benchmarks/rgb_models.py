@@ -50,10 +50,10 @@ def build(name: str, shape: tuple[int, int, int], preset: str, **options: Any) -
 
 
 def in_turns(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each side's calls; one round before them warms up."""
+    """Return the seconds of each side's calls, in turns whose order alternates; one round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
-        for name, call in sides.items():
+        for name, call in list(sides.items())[:: 1 if number % 2 else -1]:
             began = time.perf_counter()
             call()
             if number:
