@@ -45,7 +45,7 @@ class DecoupledBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.dropout(self.temporal(self.spatial(x)))
-        return torch.relu(y + self.shortcut(x))
+        return (y + self.shortcut(x)).relu_()
 
 
 class DecoupledSTCNN(nn.Module):
@@ -115,15 +115,16 @@ class DecoupledSTCNN(nn.Module):
         check_batch("decoupled-stcnn", x, self.sample_shape)
         n, c, t, v = x.shape
         x = self.normalise(x.permute(0, 1, 3, 2).reshape(n, c * v, t))
-        x = self.stem(x.reshape(n, c, v, t).permute(0, 1, 3, 2))  # (N, C_0, T, V)
+        # Channels last: a fifth faster on processors with bfloat16, and no slower elsewhere.
+        x = x.reshape(n, c, v, t).permute(0, 1, 3, 2).contiguous(memory_format=torch.channels_last)
+        x = self.stem(x)  # (N, C_0, T, V)
         if self.embedding is not None:
             x = x + self.embedding
         if self.attention is not None:
             x = self.attention(x)
         if self.order is not None:
             x = x.index_select(3, self.order)  # (N, C_0, T, L)
-        # Channels last: a fifth faster on processors with bfloat16, and no slower elsewhere.
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)  # a copy if it was ordered anew
         x = self.blocks(x)  # (N, C_last, T', V)
         f = self.feature(x.mean(dim=(2, 3)))  # (N, d)
         return ModelOutput(logits=self.classifier(self.dropout(f)), feature=f)
