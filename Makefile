@@ -7,7 +7,7 @@ PACKAGES := packages/mg-data packages/mg-skeleton packages/mg-rgb packages/mg-ad
 SOURCES := $(PACKAGES) examples tests conftest.py tools benchmarks
 EDITABLE := -e "packages/mg-data[prep,plot,pose,testing]" -e "packages/mg-skeleton[fast,onnx]" -e "packages/mg-rgb[hf]" \
 	-e "packages/mg-adapt[fabric,ray,tensorboard]" -e "packages/mg-fusion[report,fast,stacking]"
-TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl scikit-learn build hatchling towncrier
+TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl scikit-learn build hatchling towncrier mkdocs-material
 # One thread a test process: two of them share the cores.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadscope
@@ -52,8 +52,9 @@ parity: setup  ## Run the public references in environments of their own and wri
 reference: setup  ## Write the generated pages of docs/
 	$(BIN)/python tools/reference.py --write
 
-docs: setup  ## Check that the generated pages of docs/ are true
+docs: setup  ## Check the generated pages and build the site into site/; a warning or a dead link fails
 	$(BIN)/python tools/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:  ## Remove the environment, caches and runs
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

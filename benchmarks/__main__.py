@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import depth_page, rgb_models_page
+from benchmarks import depth_page, rgb_models_page, skeleton_speed_page, utd_page
 from benchmarks.skeleton_utd import ROWS
 
 ROOT = Path(__file__).parent.parent
@@ -199,8 +199,10 @@ def page() -> str:
     lines += _skeleton()
     lines += ["", "## Start-up", "", _startup()]
     lines += ["", "## Data preparation: speed and memory", "", *_ratios()]
+    lines += skeleton_speed_page.section()
     lines += rgb_models_page.section()
     lines += depth_page.section()
+    lines += utd_page.imu_section() + utd_page.ablation_section() + utd_page.long_tail_section()
     return "\n".join(lines) + "\n"
 
 

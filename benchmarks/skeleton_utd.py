@@ -101,8 +101,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "recipe": {"lr": 2e-3, "epochs": 60, "batch_size": 16, "ema": 0.999},
     },
 }
-# Chosen by protocol ``choose`` at seed 0, where it has 98.15 % (joint and limb alone 92.59 %). Nine other sets
-# of these and ``st-gcn-limb`` have as much, one has one clip more.
+# Chosen by protocol ``choose`` at seed 0, where it has 98.15 % (joint and limb alone 92.59 %). Nine other
+# sets of these and ``st-gcn-limb`` have as much, one has one clip more.
 ENSEMBLE = ("decoupled-joint", "decoupled-limb", "decoupled-motion", "st-gcn")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import ROOT, mg
@@ -26,6 +28,19 @@ def test_every_recipe_can_be_planned(recipe: object) -> None:
 def test_a_misspelt_recipe_key_names_the_nearest() -> None:
     done = mg("run", ROOT / "recipes" / "demo.toml", "--set", "adapt.treshold=0.5", "--dry", code=2)
     assert "[adapt]: unknown key 'treshold' (did you mean 'threshold'?)" in done.stderr
+
+
+def test_the_site_builds_without_a_warning_or_a_dead_link(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
+    assert (tmp_path / "site" / "tutorials" / "fuse-scores.html").exists()
 
 
 def test_results_page_is_made_of_the_records_alone() -> None:
