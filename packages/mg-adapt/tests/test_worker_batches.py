@@ -67,3 +67,19 @@ def test_in_the_main_process_nothing_is_shared_or_copied() -> None:
     assert not x.is_shared()
     assert own((x, 1, 2))[0] is x
     assert own("an error in its place") == "an error in its place"
+
+
+def test_memory_is_used_again_only_when_nobody_holds_the_batch() -> None:
+    def copied(value: int) -> torch.Tensor:
+        return own((torch.full((2, 3), value).share_memory_(), 0))[0]
+
+    first = copied(1)
+    view = first[1:]
+    place = first.data_ptr()
+    del first
+    second = copied(2)
+    assert second.data_ptr() != place, "a view still reads the first one"
+    assert view.tolist() == [[1, 1, 1]]
+    del view
+    assert copied(3).data_ptr() == place
+    assert second.tolist() == [[2, 2, 2]] * 2

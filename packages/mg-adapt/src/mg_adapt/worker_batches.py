@@ -7,6 +7,7 @@ pieces and fills them in turn; the main process copies a batch out when it arriv
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ class _Ring:
             self._next = 0
         piece = self._pieces[self._next]
         if piece.numel() < needed:
-            piece = torch.empty(needed, dtype=like.dtype).share_memory_()
+            piece = torch.empty(needed, dtype=like.dtype).share_memory_()  # type: ignore[no-untyped-call]
             self._pieces[self._next] = piece
         self._next = (self._next + 1) % _PIECES
         stacked = piece[:needed].view(len(arrays), *like.shape)
@@ -64,10 +65,39 @@ def stack_samples(arrays: Sequence[NDArray[Any]]) -> Tensor:
     return _ring.stack(arrays)
 
 
+class _Buffers:
+    """Memory of the main process for batches, used again when nobody holds the batch in it any more."""
+
+    def __init__(self) -> None:
+        self._buffers: list[NDArray[Any]] = []
+
+    def copy(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return a copy of an array."""
+        for place in range(len(self._buffers)):
+            # Two: the list's and the call's own. A tensor keeps its array, and that the buffer, as long as
+            # anything (a view, a graph of gradients) can still read it.
+            free = sys.getrefcount(self._buffers[place]) == 2
+            if free and self._buffers[place].nbytes >= values.nbytes:
+                return self._fill(self._buffers[place], values)
+            if free:
+                del self._buffers[place]
+                break
+        self._buffers.append(np.empty(values.nbytes, np.uint8))
+        return self._fill(self._buffers[-1], values)
+
+    def _fill(self, buffer: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+        copied = buffer[: values.nbytes].view(values.dtype).reshape(values.shape)
+        copied[...] = values
+        return copied
+
+
+_buffers = _Buffers()
+
+
 def own(batch: Any) -> Any:
     """Return a batch whose first tensor, if it lies in shared memory, is a copy of this process's own."""
-    if not (isinstance(batch, tuple) and isinstance(batch[0], Tensor) and batch[0].is_shared()):
+    if not (isinstance(batch, tuple) and isinstance(batch[0], Tensor)):
         return batch
-    # numpy's memory for large arrays comes in large pages where the system has them.
-    copied = torch.from_numpy(batch[0].numpy().copy())
-    return (copied, *batch[1:])
+    if not batch[0].is_shared():  # type: ignore[no-untyped-call]
+        return batch
+    return (torch.from_numpy(_buffers.copy(batch[0].numpy())), *batch[1:])
