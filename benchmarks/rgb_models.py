@@ -34,7 +34,7 @@ MODELS: dict[str, tuple[str, tuple[int, int, int]]] = {
 }
 # Training steps with the small presets, batches of bfloat16 as the small recipes have them, and float32.
 LAYOUTS = ("r2plus1d-18", "slow-r50", "x3d-m", "s3d")
-BATCH = 8
+BATCH = 4
 WANTED = "forward ratio >= 0.98"
 
 
