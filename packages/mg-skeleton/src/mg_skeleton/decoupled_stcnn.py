@@ -45,7 +45,8 @@ class DecoupledBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.dropout(self.temporal(self.spatial(x)))
-        return (y + self.shortcut(x)).relu_()
+        out: Tensor = (y + self.shortcut(x)).relu_()
+        return out
 
 
 class DecoupledSTCNN(nn.Module):
