@@ -26,7 +26,7 @@ from mg_data.contract import (
     UsageError,
 )
 from mg_data.plugins import resolve
-from mg_data.store import Taint, read_features, read_store, store_kind
+from mg_data.store import SplitStore, Taint, read_features, read_store, store_kind
 
 
 def open_modality(branch: Branch, data: Path, dataset: str) -> Modality:
@@ -44,6 +44,22 @@ def open_modality(branch: Branch, data: Path, dataset: str) -> Modality:
         raise StoreError(data, f"is of data set '{found}', the split is of '{dataset}'")
     modality: Modality = resolve(branch.modality.factory)(data, **branch.modality_options)
     return modality
+
+
+def check_classes(split: SplitStore, data: Path) -> None:
+    """Raise StoreError if the data store lists other classes than the split, or the same in another order."""
+    store = read_store(data)
+    store.close()
+    ours, theirs = split.class_names, store.class_names
+    if not theirs or ours == theirs:
+        return
+    for place, (name, other) in enumerate(zip(ours, theirs)):
+        if name != other:
+            found = f"class {place} is '{name}', in {data} it is '{other}'"
+            break
+    else:
+        found = f"has {len(ours)} classes, {data} has {len(theirs)}"
+    raise StoreError(split.path, found, "split the data again, or take the data it was made of")
 
 
 def data_taint(data: Path) -> Taint:

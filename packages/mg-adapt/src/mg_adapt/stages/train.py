@@ -16,6 +16,7 @@ import mg_adapt
 from mg_adapt.branch import (
     build_losses,
     build_model,
+    check_classes,
     check_recordable,
     check_soft_targets,
     choose_device,
@@ -94,6 +95,7 @@ def train(
     parts = read_split(split)
     labels = None if pseudo is None else read_pseudo(pseudo)
     source = open_modality(chosen, data, parts.dataset)
+    check_classes(parts, data)
     check_recordable(chosen, source.input)
     soft = recipe.pseudo_targets == "soft"
     clips = select_training_clips(parts, tuple(use) or ("train",), source.clip_ids, labels, soft)
