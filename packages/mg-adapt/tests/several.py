@@ -15,7 +15,7 @@ from typing import Any
 
 import mg_adapt_toy
 
-from mg_data.contract import InputSpec, MgError, ModelSpec, hookimpl
+from mg_data.contract import DataError, InputSpec, MgError, ModelSpec, hookimpl
 
 
 def still(num_classes: int, *, input: InputSpec) -> Any:
@@ -75,6 +75,22 @@ def learn(folder: Path, out: Path, stop: int, settings: list[str]) -> Any:
         )
     finally:
         Trainer._step = real  # type: ignore[method-assign]
+
+
+def toy_answers_of_shard(job: Any, index: int, count: int) -> Any:
+    """What a Ray task does, with the toy plugin."""
+    from mg_adapt.stages.predict import answers_of_shard
+    from mg_data.plugins import use_plugins
+
+    use_plugins(mg_adapt_toy)
+    return answers_of_shard(job, index, count)
+
+
+def fail_at(number: int, bad: int) -> int:
+    """A Ray task that finds a bad clip."""
+    if number == bad:
+        raise DataError(f"clip 'c{number}' has no frames")
+    return number
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from mg_adapt_toy import CLASSES, FRAMES, POINTS, Drift, Talk, write_toy
 
 from mg_adapt.inference import predict_answers
 from mg_adapt.loading import views_of
+from mg_adapt.ray_launcher import ray_map
 from mg_adapt.stages.predict import predict
 from mg_adapt.stages.train import train
-from mg_data.contract import ModelOutput, PluginError, StageResult, StoreError, UsageError
+from mg_data.contract import DataError, ModelOutput, PluginError, StageResult, StoreError, UsageError
 from mg_data.store import Taint, merge_stores, read_features, read_logits, read_split, write_features
 
 Toy = tuple[Path, Path]
@@ -181,3 +183,37 @@ def test_a_modality_that_raises_is_named_with_the_clip(toy: Toy, workers: int) -
     with pytest.raises(PluginError, match=r"modality .*Broken failed on clip 'c003': KeyError: 'frame 7'$"):
         predict_answers(Mean(), modality, modality.clip_ids, num_classes=3, workers=workers)
     assert views_of(modality, "c001", True)[1].tolist() == [False, True]
+
+
+def test_a_launcher_that_is_unknown_or_not_installed(
+    trained: tuple[Path, Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="--launcher 'slurm' is unknown"):
+        infer(trained, tmp_path / "t.h5", launcher="slurm")
+    with pytest.raises(UsageError, match="--launcher and --shard exclude each other"):
+        infer(trained, tmp_path / "t.h5", launcher="ray", shard="1/2")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"--launcher ray needs ray: pip install 'mg-adapt\[ray\]'"):
+        infer(trained, tmp_path / "t.h5", launcher="ray")
+
+
+@pytest.mark.extended
+def test_tasks_of_ray_answer_as_one_process(
+    trained: tuple[Path, Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    from several import fail_at, toy_answers_of_shard
+
+    # Ray's workers know the installed plugins and this one, which stands on their path.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setattr("mg_adapt.stages.predict.answers_of_shard", toy_answers_of_shard)
+    one = infer(trained, tmp_path / "1.h5", features=tmp_path / "1f.h5").data
+    two = infer(trained, tmp_path / "2.h5", features=tmp_path / "2f.h5", launcher="ray", shards=3).data
+    assert (two["digest"], two["features_digest"]) == (one["digest"], one["features_digest"])
+    assert (
+        read_logits(tmp_path / "2.h5").provenance.inputs == read_logits(tmp_path / "1.h5").provenance.inputs
+    )
+    # What a task raises arrives as it is.
+    with pytest.raises(DataError, match=r"^clip 'c2' has no frames$"):
+        ray_map(fail_at, lambda room: [(number, 2) for number in range(3)], Talk(), label="x")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.data import mirror_permutation
 from mg_adapt.engine import one_process
 from mg_adapt.inference import Answers, predict_answers
+from mg_adapt.ray_launcher import ray_map
+from mg_data.cli.console import TerminalConsole
 from mg_data.contract import Console, DataError, Modality, StageResult, StoreError, UsageError
 from mg_data.prepare.parallel import Shard
 from mg_data.store import (
@@ -137,6 +139,8 @@ def predict(
     bn_batch: int = 32,
     batch_size: int = 32,
     shard: str = "",
+    launcher: str = "",
+    shards: int = 0,
     workers: int = 0,
     threads: int = 0,
     device: str = "auto",
@@ -157,9 +161,12 @@ def predict(
             label of theirs, true or given by a model, which is what *trained on* means here.
         shard: ``i/n`` answers only the clips of this part (by the hash of their id); ``mg store merge`` joins
             the stores of all parts to what one process writes, digest included.
+        launcher: ``ray`` shares the clips out to ``shards`` tasks of a Ray cluster (0: as many as it runs at
+            once) and writes what one process would. The files must be readable on all machines.
         workers: loader processes, without influence on the result.
 
     Raises:
+        UsageError: a value out of range, or an extra that is not installed.
         StoreError: a damaged checkpoint, one for other classes or another input than the data's.
     """
     one_process("mg predict", ": share its clips out with --shard")
@@ -169,6 +176,12 @@ def predict(
         raise UsageError(f"--workers must be at least 0, found {workers}")
     if features is not None and features.resolve() == out.resolve():
         raise UsageError(f"--features and --out are both {out}: wanted two files")
+    if launcher not in ("", "ray"):
+        raise UsageError(f"--launcher '{launcher}' is unknown (known: ray)")
+    if launcher and shard:
+        raise UsageError("--launcher and --shard exclude each other: the launcher makes the shards itself")
+    if shards < 0 or (shards and not launcher):
+        raise UsageError(f"--shards is {shards}, wanted at least 1, beside --launcher ray")
     part = Shard.parse(shard)
     job = PredictionJob(
         checkpoint=checkpoint,
@@ -192,8 +205,45 @@ def predict(
     if not mine.any():
         text = f"shard {part} holds none of the {count} clips of '{subset}': nothing is written"
         return StageResult(data={"clips": 0, "shard": str(part)}, text=text)
-    answers = opened.answers(np.flatnonzero(mine & opened.present), console)
+    if launcher:
+        answers = _ray_answers(opened, shards, console)
+    else:
+        answers = opened.answers(np.flatnonzero(mine & opened.present), console)
     return _publish(opened, answers, mine, out, features, part)
+
+
+def _ray_answers(opened: Prediction, shards: int, console: Console) -> Answers:
+    """Return the answers for all clips that are present, computed by Ray tasks, one a shard."""
+    job = opened.job
+    files = {name: getattr(job, name).resolve() for name in ("checkpoint", "data", "split")}
+    absolute = replace(job, **files)
+    found = ray_map(
+        answers_of_shard,
+        lambda room: [(absolute, index, shards or room) for index in range(1, (shards or room) + 1)],
+        console,
+        label=f"predict {opened.trained.key}",
+        threads=job.threads,
+        gpu=opened.device.type == "cuda" or job.device == "auto",
+    )
+    whole = len(opened.clip_ids)
+    logits = np.zeros((whole, len(opened.parts.class_names)), np.float32)
+    features: NDArray[np.float32] | None = None
+    for rows, answers in found:
+        logits[rows] = answers.logits
+        if answers.features is not None and len(rows):
+            if features is None:
+                features = np.zeros((whole, answers.features.shape[1]), np.float32)
+            features[rows] = answers.features
+    return Answers(logits[opened.present], None if features is None else features[opened.present])
+
+
+def answers_of_shard(job: PredictionJob, index: int, count: int) -> tuple[NDArray[np.int64], Answers]:
+    """Return rows of the job's clips and the answers for them: one task of a bulk prediction."""
+    opened = Prediction(job)
+    part = Shard(index, count)
+    mine = np.array([part.holds(str(clip_id)) for clip_id in opened.clip_ids])
+    rows = np.flatnonzero(mine & opened.present)
+    return rows, opened.answers(rows, TerminalConsole(quiet=True))
 
 
 def _publish(
