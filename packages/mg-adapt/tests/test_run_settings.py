@@ -139,9 +139,7 @@ def test_streams_derived_from_colour_are_cropped_like_any_other(tmp_path: Path) 
     assert steps["data/crop-flow"].params["stream"] == "flow"
     assert steps["data/crop-flow"].params["full_frame"] is True
     settings, _ = load(write(tmp_path), {"crops.flow": {"stream": "flow"}})
-    with pytest.raises(
-        UsageError, match=r"\[crops.flow\]: .*'utd-mhad' has no colour stream to derive"
-    ):
+    with pytest.raises(UsageError, match=r"\[crops.flow\]: .*'utd-mhad' has no colour stream to derive"):
         plan(settings, tmp_path, registry())
 
 
