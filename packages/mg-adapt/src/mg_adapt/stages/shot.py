@@ -14,6 +14,7 @@ import mg_adapt
 from mg_adapt.branch import (
     build_losses,
     choose_device,
+    data_taint,
     deterministic_operations,
     open_modality,
     set_threads,
@@ -107,7 +108,12 @@ def shot(
     labels = centroid_labels(probs, features)
     classifier = find_classifier(model, features.shape[1], num_classes, trained.model)
     classifier.requires_grad_(False)
-    taint = trained.taint.union(Taint.of(clip_keys(parts.dataset, held)))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError(
+            f"mg shot: {trained.model} has nothing but its classifier, which stays as it is; take a "
+            "model with layers in front of it"
+        )
+    taint = trained.taint.union(Taint.of(clip_keys(parts.dataset, held))).union(data_taint(data))
     clips = TrainingClips(clip_ids=held, labels=labels, sources={"target": len(held)}, taint=taint)
     losses, weights = build_losses(recipe, np.bincount(labels, minlength=num_classes), features.shape[1])
     inputs = {"checkpoint": trained.digest, "data": stored_digest(data), "split": parts.digest}
@@ -123,6 +129,7 @@ def shot(
             recipe=recipe,
             seed=seed,
             mirror=mirror_permutation(trained.mirror_classes, num_classes),
+            model_name=trained.model,
         ),
         device=target_device,
         state=StateFolder(out, key),
