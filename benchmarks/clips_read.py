@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.record_run import RESULTS, commit
-from mg_data.store import ClipsStore, ClipsWriter, read_clips
+from mg_data.store import ClipsStore, ClipsWriter, open_clips
 
 # (mean frames, keypoints, clips): clips have 2/3 to 4/3 of the mean.
 SIZES = ((16, 20, 12_000), (60, 68, 3_000), (60, 137, 3_000))
@@ -69,7 +69,7 @@ def measure(frames: int, points: int, clips: int, repeats: int = 9) -> dict[str,
         later: dict[str, list[float]] = {"array": [], "store": []}
         for _ in range(repeats):
             array = np.load(folder / "joints.npy", mmap_mode="r")
-            store = read_clips(folder / "clips.h5")
+            store = open_clips(folder / "clips.h5")
             for seconds in (first, later):
                 if seconds is later:  # the store maps a chunk when it is touched for the second time
                     from_store(store)

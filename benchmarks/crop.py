@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.record_run import RESULTS, commit
 from mg_data.prepare.crop_video import ClipJob, CropOptions, VideoJob, crop_video
-from mg_data.store import read_clips
+from mg_data.store import open_clips
 from mg_data.video.crop import clip_extremes, steady_points, visible_points
 from mg_data.video.decode import count_frames, decode_frames, video_size
 
@@ -130,7 +130,7 @@ def compare(path: Path, extent: NDArray[np.float64], rounds: int = 7) -> dict[st
 def synthetic_speed(folder: Path) -> dict[str, float]:
     """Return :func:`compare` of a synthetic video of 720 x 1280 pixels, cut by its keypoints."""
     corpus = _corpus(folder, 1, 8, "1280x720")
-    store = read_clips(corpus.with_suffix(".h5"))
+    store = open_clips(corpus.with_suffix(".h5"))
     points = np.concatenate([visible_points(store.joints(row), store.columns) for row in range(len(store))])
     extent = clip_extremes(steady_points(points))
     assert extent is not None

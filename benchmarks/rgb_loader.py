@@ -26,7 +26,7 @@ import torch
 from benchmarks.record_run import RESULTS, commit
 from mg_adapt.data import EpochBatches, TrainingClips, TrainingSamples, training_loader
 from mg_adapt.loading import raised
-from mg_data.store import StreamsWriter, Taint, read_streams
+from mg_data.store import StreamsWriter, Taint, open_streams
 from mg_data.video.codec import encode_frame
 from mg_rgb.modalities.colour import Rgb
 
@@ -61,7 +61,7 @@ def write(path: Path) -> float:
 def _decode(path: Path, part: int, orders: Connection) -> None:
     """Decode every frame of this part's clips whenever told to, from memory."""
     cv2.setNumThreads(0)
-    store = read_streams(path)
+    store = open_streams(path)
     frames = [frame for row in range(part, CLIPS, WORKERS) for frame in store.frame_bytes(row)]
     orders.send(len(frames))
     while orders.recv():

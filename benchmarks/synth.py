@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.record_run import RESULTS, commit
 from mg_data.datasets.synthetic.table import format_rows
 from mg_data.labels import read_labels
-from mg_data.store import read_clips, read_split
+from mg_data.store import open_clips, read_split
 
 WORKERS = 2
 STUDY = "--clips 600 --subjects 12 --videos-per-subject 3 --classes 12 --size 240x320 --scene press"
@@ -122,7 +122,7 @@ def probe(folder: Path) -> dict[str, float]:
     """Return accuracy of ridge regression on keypoints, unseen people, 32 classes, the challenge's size."""
     protocol = ("--protocol", folder / "1.0" / "protocol.toml")
     mg("data", "split", folder / "clips.h5", folder / "labels.csv", *protocol, "-o", folder / "split.h5")
-    clips, split = read_clips(folder / "clips.h5"), read_split(folder / "split.h5")
+    clips, split = open_clips(folder / "clips.h5"), read_split(folder / "split.h5")
     truth = read_labels(folder / "labels.csv")
     parts = {}
     for part in ("train", "target"):

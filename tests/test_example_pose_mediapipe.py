@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT, mg
 
 from mg_data.plugins import registry
-from mg_data.store import read_clips
+from mg_data.store import open_clips
 
 pytestmark = [pytest.mark.extended, pytest.mark.slow, pytest.mark.data]
 
@@ -83,7 +83,7 @@ def test_the_estimator_needs_one_opencv_and_numpy_1(environment: str) -> None:
 
 
 def test_the_signer_is_found_in_the_main_environment(poses: Path, shared_data: Path) -> None:
-    clips = read_clips(poses)
+    clips = open_clips(poses)
     assert clips.clip_ids.tolist() == list(VIDEOS)
     assert clips.stop.tolist() == list(VIDEOS.values())
     assert (clips.layout, clips.image_size) == ("mediapipe-holistic", (640, 480))
@@ -121,7 +121,7 @@ def test_clips_are_cut_out_of_the_store(poses: Path, tmp_path: Path) -> None:
     out = tmp_path / "clips.h5"
     words = ["--option", f"keypoints={poses}", "-o", out, "--labels", tmp_path / "labels.csv"]
     mg("data", "import", "clips", table, *words)
-    whole, cut = read_clips(poses), read_clips(out)
+    whole, cut = open_clips(poses), open_clips(out)
     assert cut.clip_ids.tolist() == ["no_0", "sister_0"]
     np.testing.assert_array_equal(cut.joints(0), whole.joints(0)[10:50])
     np.testing.assert_array_equal(cut.joints(1), whole.joints(1)[5:80])

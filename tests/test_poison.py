@@ -12,7 +12,7 @@ from mg_adapt.run.execute import call_stage
 from mg_data.cli.build import run_params
 from mg_data.labels import read_labels, write_labels
 from mg_data.plugins import registry
-from mg_data.store import read_clips, stored_digest
+from mg_data.store import open_clips, stored_digest
 
 PROTOCOL = {
     "train": {"subjects": ["s01", "s02", "s03"]},
@@ -66,7 +66,7 @@ def test_poisoned_labels_of_the_target_change_the_score_alone(tmp_path: Path) ->
     raw, clips, labels = tmp_path / "raw", tmp_path / "clips.h5", tmp_path / "labels.csv"
     stage("synth", out=raw, clips=48, subjects=6, classes=3, video=False)
     stage("import", name="synthetic", source=raw, out=clips, labels=labels)
-    store = read_clips(clips)
+    store = open_clips(clips)
     truth = read_labels(labels)
     people = dict(zip(store.clip_ids.tolist(), store.subject_ids.tolist()))
     wrong = {

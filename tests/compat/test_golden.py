@@ -20,14 +20,14 @@ from mg_data.cli.main import run
 from mg_data.store import (
     check_store,
     clip_keys,
+    open_clips,
     open_logits,
-    read_clips,
+    open_streams,
     read_features,
     read_logits,
     read_probs,
     read_pseudo,
     read_split,
-    read_streams,
     store_kind,
 )
 from mg_data.store.schema import FORMAT_VERSION, KINDS
@@ -143,7 +143,7 @@ def test_the_digest_is_that_of_the_format_page(name: str) -> None:
 
 
 def test_clips() -> None:
-    store = read_clips(_file("1.0/clips"))
+    store = open_clips(_file("1.0/clips"))
     assert store.clip_ids.tolist() == list(make.IDS)
     assert store.subject_ids.tolist() == ["s0", "s1", "", "s1"]
     assert store.video_ids.tolist() == ["v0", "v1", "v2", "v3"]
@@ -170,7 +170,7 @@ def test_split() -> None:
 
 
 def test_streams() -> None:
-    store = read_streams(_file("1.0/streams"))
+    store = open_streams(_file("1.0/streams"))
     assert (store.stream, store.encoding, store.channels) == ("depth", "png8", 1)
     assert (store.scale, store.offset) == (0.5, -1.0)
     assert store.num_frames.tolist() == [1, 2, 3, 4]

@@ -9,7 +9,7 @@ import numpy as np
 from mg_data.cli.main import run
 from mg_data.contract import TargetScores, UsageError
 from mg_data.plugins import registry, resolve
-from mg_data.store import read_clips, read_probs, write_logits
+from mg_data.store import open_clips, read_probs, write_logits
 
 FOLDER = Path(sys.argv[1])
 NAMES = {
@@ -55,7 +55,7 @@ mg(
     "clips=9",
 )
 mg("data", "check", clips, "--labels", FOLDER / "labels.csv")
-store = read_clips(clips)
+store = open_clips(clips)
 assert len(store) == 9
 assert store.signal("pulse", 0).shape[1] == 1
 modality = resolve(records["modalities"].factory)(clips, scale=2.0)

@@ -18,7 +18,7 @@ from mg_data.contract import DataError, UsageError
 from mg_data.datasets.clips.importer import import_clips, open_frames, read_clip_table
 from mg_data.labels import read_labels
 from mg_data.prepare.importing import import_data
-from mg_data.store import ClipsWriter, read_clips
+from mg_data.store import ClipsWriter, open_clips
 
 QUIET = TerminalConsole(quiet=True)
 HEADER = "clip_id,video,start,stop,label,subject,split\n"
@@ -200,7 +200,7 @@ def run(folder: Path, source: Path, **options: Any) -> Any:
 def test_an_index_without_keypoints(tmp_path: Path) -> None:
     source = table(tmp_path, HEADER + "x,a.mp4,0,5,wave,s1,train\n,ü/b.mp4,7,9,,s2,test\n")
     run(tmp_path, source)
-    clips = read_clips(tmp_path / "clips.h5")
+    clips = open_clips(tmp_path / "clips.h5")
     assert clips.clip_ids.tolist() == ["x", "b_7"]
     assert clips.video_ids.tolist() == ["a.mp4", "ü/b.mp4"]
     assert clips.stop.tolist() == [5, 9]
@@ -234,7 +234,7 @@ def test_whole_videos_take_their_length_from_the_video(tmp_path: Path, videos: P
     with pytest.raises(DataError, match=r"c: frames 3\.\.12, but .*a\.mp4 has only 12 frames"):
         run(tmp_path, source, root=str(videos))
     result = run(tmp_path, source, root=str(videos), keep_going=True)
-    clips = read_clips(tmp_path / "clips.h5")
+    clips = open_clips(tmp_path / "clips.h5")
     assert clips.clip_ids.tolist() == ["a", "b"]
     assert clips.stop.tolist() == [12, 12]
     assert [item["what"] for item in result.data["dropped"]] == ["c", "no.mp4"]
@@ -271,7 +271,7 @@ def test_spans_are_cut_out_of_a_store_of_whole_videos(tmp_path: Path) -> None:
     )
     source = table(tmp_path, text + "none,no.mp4,0,2\n")
     result = run(tmp_path, source, keypoints=str(tmp_path / "poses.h5"), keep_going=True)
-    clips = read_clips(tmp_path / "clips.h5")
+    clips = open_clips(tmp_path / "clips.h5")
     assert clips.clip_ids.tolist() == ["x", "z", "y"]
     assert clips.video_ids.tolist() == ["a.mp4", "a.mp4", "deep/b.mp4"]
     assert (clips.layout, clips.image_size) == ("coco-17", (64, 48))
@@ -322,7 +322,7 @@ def test_openpose_json_recordings(tmp_path: Path) -> None:
         (folder / f"b_{frame:012d}_keypoints.json").write_text(people)
     source = table(tmp_path, "video,start,stop\ndeep/b.mp4,1,4\n")
     run(tmp_path, source, keypoints=str(tmp_path / "json"))
-    clips = read_clips(tmp_path / "clips.h5")
+    clips = open_clips(tmp_path / "clips.h5")
     assert clips.layout == "openpose-137"
     wanted = np.concatenate([np.reshape(values, (-1, 3)) for values in person.values()])
     np.testing.assert_allclose(clips.joints(0), np.broadcast_to(wanted, (3, 1, 137, 3)), rtol=1e-6)
@@ -334,7 +334,7 @@ def test_pose_files_and_json_of_one_folder(shared_data: Path, tmp_path: Path) ->
     folder = shared_data / "openpose_json/src/python/tests/data"
     source = table(tmp_path, "video,start,stop\nopenpose.mp4,10,90\n")
     run(tmp_path, source, keypoints=str(folder))
-    clips = read_clips(tmp_path / "clips.h5")
+    clips = open_clips(tmp_path / "clips.h5")
     assert (clips.layout, clips.image_size) == ("openpose-137", (1000, 1000))
     assert clips.joints(0).shape == (80, 1, 137, 3)
     source = table(tmp_path, "video,start,stop\nopenpose.mp4,10,94\n")

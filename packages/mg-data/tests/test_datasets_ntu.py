@@ -24,7 +24,7 @@ from mg_data.datasets.ntu.joint_files import read_joint_file
 from mg_data.datasets.ntu.skeleton import keep_persons, motion_order, read_skeleton
 from mg_data.labels import read_labels
 from mg_data.prepare.importing import import_data
-from mg_data.store import read_clips
+from mg_data.store import open_clips
 
 NAME = "S001C002P003R001A050"
 
@@ -92,7 +92,7 @@ def test_names_tell_class_and_subject(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nobody is in any of its 3 frames"):
         import_data(name="ntu", source=folder, console=console, **arguments)
     result = import_data(name="ntu", source=folder, console=console, keep_going=True, **arguments)
-    clips = read_clips(tmp_path / "c.h5")
+    clips = open_clips(tmp_path / "c.h5")
     assert clips.clip_ids.tolist() == [f"deep/{NAME}"]
     assert clips.subject_ids.tolist() == ["P003"]
     assert (clips.layout, clips.columns, len(clips.class_names)) == ("ntu-25", ("x", "y", "z"), 60)

@@ -17,7 +17,7 @@ from mg_data.cli.console import TerminalConsole
 from mg_data.contract import DataError, UsageError
 from mg_data.datasets.pose.importer import LAYOUT_COMPONENTS, import_pose, open_pose, read_pose
 from mg_data.prepare.importing import import_data
-from mg_data.store import read_clips
+from mg_data.store import open_clips
 
 pytest.importorskip("pose_format")
 FILES = Path("openpose_json/src/python/tests/data")
@@ -235,7 +235,7 @@ def test_a_folder_with_labels_from_a_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"c\.pose: 2 frames of 1 people needs"):
         import_data(**arguments, options=options, console=console)
     result = import_data(**arguments, options=options, keep_going=True, console=console)
-    clips = read_clips(tmp_path / "c.h5")
+    clips = open_clips(tmp_path / "c.h5")
     assert sorted(clips.clip_ids.tolist()) == ["a", "ü/b"]
     assert (clips.layout, clips.image_size) == ("openpose-137", (640, 480))
     assert set(clips.subject_ids.tolist()) == {"s1", "s2"}

@@ -25,7 +25,7 @@ from mg_data.labels import read_labels
 from mg_data.pickles import PickledArray, load_pickle
 from mg_data.prepare.importing import import_data
 from mg_data.prepare.split import split
-from mg_data.store import read_clips, read_split
+from mg_data.store import open_clips, read_split
 
 QUIET = TerminalConsole(quiet=True)
 
@@ -142,7 +142,7 @@ def test_import_and_split_by_the_files_own_lists(tmp_path: Path) -> None:
     options = {"table_out": str(tmp_path / "t.csv"), "scheme": "xsub", "subject_pattern": "(p[0-9])"}
     out, labels = tmp_path / "c.h5", tmp_path / "labels.csv"
     import_data(name="pyskl", source=path, out=out, labels=labels, options=options, console=QUIET)
-    assert read_clips(out).subject_ids.tolist() == ["p0", "p1", "p2", "p3", "p4", "p5"]
+    assert open_clips(out).subject_ids.tolist() == ["p0", "p1", "p2", "p3", "p4", "p5"]
     assert read_labels(labels)["p3"] == 1
     split(clips=out, labels=labels, out=tmp_path / "s.h5", table=tmp_path / "t.csv", console=QUIET)
     names = read_split(tmp_path / "s.h5")

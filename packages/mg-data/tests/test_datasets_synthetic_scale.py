@@ -29,7 +29,7 @@ from mg_data.datasets.synthetic.skeleton import light_hand
 from mg_data.prepare.importing import import_data
 from mg_data.prepare.split import split
 from mg_data.prepare.synth import synth
-from mg_data.store import read_clips, read_split
+from mg_data.store import open_clips, read_split
 
 pytest.importorskip("python_calamine")
 CONSOLE = TerminalConsole(quiet=True)
@@ -156,7 +156,7 @@ def test_the_import_gives_every_clip_and_the_protocol_divides_them(corpus: Path,
         np.testing.assert_array_equal(np.bincount(labels, minlength=32), facts["parts"][part]["class_counts"])
     listed = (corpus / "test_ids.txt").read_text().split()
     assert sorted(listed) == sorted(divided.clip_ids[divided.names == "target"].tolist())
-    assert len(read_clips(tmp_path / "clips.h5")) == facts["clips"]
+    assert len(open_clips(tmp_path / "clips.h5")) == facts["clips"]
 
 
 def test_the_list_of_test_ids_is_one_that_the_importer_takes(corpus: Path) -> None:

@@ -16,7 +16,7 @@ from mg_data.cli.console import TerminalConsole
 from mg_data.cli.main import run
 from mg_data.contract import UsageError
 from mg_data.prepare.check import CheckError, check
-from mg_data.store import ClipsWriter, Provenance, StreamsWriter, read_clips, write_split
+from mg_data.store import ClipsWriter, Provenance, StreamsWriter, open_clips, write_split
 
 QUIET = TerminalConsole(quiet=True)
 CLASSES = ("rub", "fold", "rest")
@@ -230,7 +230,7 @@ def test_damaged_keypoints_are_a_finding(tmp_path: Path) -> None:
 
 def test_crops_must_hold_the_same_clips_frame_for_frame(tmp_path: Path) -> None:
     files = write(tmp_path, GOOD)
-    digest = read_clips(tmp_path / "clips.h5").digest
+    digest = open_clips(tmp_path / "clips.h5").digest
 
     def crops(name: str, numbers: dict[str, int], dataset: str = "d", **facts: Any) -> None:
         path = tmp_path / name

@@ -21,7 +21,7 @@ from mg_data.prepare.crop import crop
 from mg_data.prepare.importing import import_data
 from mg_data.prepare.parallel import Shard
 from mg_data.prepare.synth import synth
-from mg_data.store import read_clips, read_streams
+from mg_data.store import open_clips, open_streams
 from mg_data.store.merge import merge_stores
 from mg_data.video.codec import decode_frame, decode_physical, encode_frame
 from mg_data.video.crop import crop_frame, frame_choice, frame_extremes, visible_points
@@ -87,7 +87,7 @@ def shorten(path: Path, frames: int) -> None:
 
 def test_crops_are_the_boxes_of_the_decoded_frames(work: Path, tmp_path: Path) -> None:
     result = crop(**arguments(work, out=tmp_path / "c.h5", extremes="all", quality=95))
-    clips, crops = read_clips(work / "clips.h5"), read_streams(tmp_path / "c.h5")
+    clips, crops = open_clips(work / "clips.h5"), open_streams(tmp_path / "c.h5")
     assert (crops.stream, crops.encoding, crops.channels, crops.scale) == ("rgb", "jpeg", 3, 1.0)
     assert sorted(crops.clip_ids) == sorted(clips.clip_ids)
     assert result.data["frames"] == int((clips.stop - clips.start).sum()) == int(crops.num_frames.sum())
@@ -130,7 +130,7 @@ def test_a_source_that_names_its_files_gives_the_same_crops(
         monkeypatch.setattr(crop_stage, "open_source", opened)
         monkeypatch.setattr(crop_plan, "open_source", opened)
         crop(**arguments(work, out=tmp_path / f"{named}.h5", max_frames=3, quality=100))
-        stores.append(read_streams(tmp_path / f"{named}.h5"))
+        stores.append(open_streams(tmp_path / f"{named}.h5"))
     for row in range(10):
         np.testing.assert_array_equal(stores[0].boxes(row), stores[1].boxes(row))
         for one, other in zip(stores[0].frame_bytes(row), stores[1].frame_bytes(row), strict=True):
@@ -142,9 +142,9 @@ def test_workers_subsampling_and_whole_frames(work: Path, tmp_path: Path) -> Non
     one = crop(**arguments(work, out=tmp_path / "one.h5", max_frames=4))
     two = crop(**arguments(work, out=tmp_path / "two.h5", max_frames=4, workers=2))
     assert one.data["digest"] == two.data["digest"]
-    assert set(read_streams(tmp_path / "one.h5").num_frames.tolist()) == {4}
+    assert set(open_streams(tmp_path / "one.h5").num_frames.tolist()) == {4}
     crop(**arguments(work, out=tmp_path / "full.h5", full_frame=True))
-    full, few = read_streams(tmp_path / "full.h5"), read_streams(tmp_path / "one.h5")
+    full, few = open_streams(tmp_path / "full.h5"), open_streams(tmp_path / "one.h5")
     assert full.boxes(0)[0].tolist() == [0, -16, 128, 112]
     # The kept frames are the middles of four equal parts of the clip.
     kept = frame_choice(int(full.num_frames[0]), 4)
@@ -158,12 +158,12 @@ def test_clips_without_keypoints_keep_the_whole_frame(work: Path, tmp_path: Path
             **arguments(work, out=tmp_path / "c.h5", size=16, max_frames=1, min_confidence=1.0, box=box)
         )
         assert len(result.data["without_keypoints"]) == 10
-        assert read_streams(tmp_path / "c.h5").boxes(0)[0].tolist() == [0, -16, 128, 112]
+        assert open_streams(tmp_path / "c.h5").boxes(0)[0].tolist() == [0, -16, 128, 112]
 
 
 def test_a_box_a_frame_holds_the_frames_person_and_keeps_the_aspect(work: Path, tmp_path: Path) -> None:
     crop(**arguments(work, out=tmp_path / "c.h5", box="frame", shape="48x64", extremes="all", margin=0.0))
-    clips, crops = read_clips(work / "clips.h5"), read_streams(tmp_path / "c.h5")
+    clips, crops = open_clips(work / "clips.h5"), open_streams(tmp_path / "c.h5")
     moved = 0.0
     for row, clip_id in enumerate(clips.clip_ids):
         [here] = crops.rows([clip_id])
@@ -185,7 +185,7 @@ def test_a_box_a_frame_holds_the_frames_person_and_keeps_the_aspect(work: Path, 
             work, out=tmp_path / "f.h5", box="frame", shape="48x64", extremes="all", margin=0.0, max_frames=3
         )
     )
-    few = read_streams(tmp_path / "f.h5")
+    few = open_streams(tmp_path / "f.h5")
     kept = frame_choice(int(crops.num_frames[0]), 3)
     np.testing.assert_array_equal(few.boxes(0), crops.boxes(0)[kept])
 
@@ -195,9 +195,9 @@ def test_flow_and_taylor_are_made_of_the_crops(work: Path, tmp_path: Path) -> No
         every, few = tmp_path / f"{stream}.h5", tmp_path / f"{stream}-4.h5"
         crop(**arguments(work, out=every, stream=stream))
         crop(**arguments(work, out=few, stream=stream, max_frames=4))
-        whole, part = read_streams(every), read_streams(few)
+        whole, part = open_streams(every), open_streams(few)
         assert (whole.stream, whole.encoding, whole.channels, whole.scale, whole.offset) == (stream, *form)
-        clips = read_clips(work / "clips.h5")
+        clips = open_clips(work / "clips.h5")
         for row in range(len(clips)):
             [here] = whole.rows([clips.clip_ids[row]])
             assert whole.num_frames[here] == clips.stop[row] - clips.start[row]
@@ -218,7 +218,7 @@ def test_flow_and_taylor_are_made_of_the_crops(work: Path, tmp_path: Path) -> No
 def test_shards_are_whole_videos_and_join_to_the_whole(work: Path, tmp_path: Path) -> None:
     whole = crop(**arguments(work, out=tmp_path / "whole.h5", max_frames=2))
     video_of = dict(
-        zip(*(read_clips(work / "clips.h5").__getattribute__(n) for n in ("clip_ids", "video_ids")))
+        zip(*(open_clips(work / "clips.h5").__getattribute__(n) for n in ("clip_ids", "video_ids")))
     )
     written, empty = [], 0
     for index in (1, 2, 3):
@@ -229,12 +229,12 @@ def test_shards_are_whole_videos_and_join_to_the_whole(work: Path, tmp_path: Pat
             assert not out.exists()
             continue
         written.append(out)
-        store = read_streams(out)
+        store = open_streams(out)
         shard = Shard(index, 3)
         assert set(store.clip_ids) == {clip for clip, video in video_of.items() if shard.holds(video)}
         assert store.provenance.config["shard"]["part"] == f"{index}/3"
     assert merge_stores(written, tmp_path / "merged.h5", partial=empty > 0) == whole.data["digest"]
-    assert "shard" not in read_streams(tmp_path / "whole.h5").provenance.config
+    assert "shard" not in open_streams(tmp_path / "whole.h5").provenance.config
 
 
 def test_a_killed_run_goes_on_where_it_was(
@@ -269,7 +269,7 @@ def test_a_killed_run_goes_on_where_it_was(
 
 def test_a_video_that_is_missing_ends_the_run_or_is_left_out_by_name(work: Path, tmp_path: Path) -> None:
     tree = copy_of(work, tmp_path)
-    clips = read_clips(tree / "clips.h5")
+    clips = open_clips(tree / "clips.h5")
     missing = str(clips.video_ids[0])
     video_file(tree, missing).unlink()
     lost = set(clips.clip_ids[clips.video_ids == missing])
@@ -280,7 +280,7 @@ def test_a_video_that_is_missing_ends_the_run_or_is_left_out_by_name(work: Path,
         assert not (tmp_path / "c.h5").exists()
         result = crop(**options, keep_going=True)
         assert {item["what"] for item in result.data["dropped"]} == lost
-        assert set(read_streams(tmp_path / "c.h5").clip_ids) == set(clips.clip_ids) - lost
+        assert set(open_streams(tmp_path / "c.h5").clip_ids) == set(clips.clip_ids) - lost
         (tmp_path / "c.h5").unlink()
     for video_id in set(clips.video_ids) - {missing}:
         video_file(tree, video_id).write_text("no video")
@@ -291,7 +291,7 @@ def test_a_video_that_is_missing_ends_the_run_or_is_left_out_by_name(work: Path,
 
 def test_a_clip_longer_than_its_video_is_named_with_what_there_is(work: Path, tmp_path: Path) -> None:
     tree = copy_of(work, tmp_path)
-    clips = read_clips(tree / "clips.h5")
+    clips = open_clips(tree / "clips.h5")
     rows = np.flatnonzero(clips.video_ids == clips.video_ids[0])
     rows = rows[np.argsort(clips.start[rows])]
     last, first = int(rows[-1]), int(rows[0])
@@ -306,7 +306,7 @@ def test_a_clip_longer_than_its_video_is_named_with_what_there_is(work: Path, tm
         crop(**options)
     result = crop(**options, keep_going=True)
     assert [item["what"] for item in result.data["dropped"]] == [clips.clip_ids[last]]
-    assert clips.clip_ids[first] in read_streams(tmp_path / "c.h5").clip_ids
+    assert clips.clip_ids[first] in open_streams(tmp_path / "c.h5").clip_ids
 
 
 def test_crop_says_what_is_wrong_and_writes_nothing(work: Path, tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ def test_real_depth_crops_hold_the_person(shared_data: Path, tmp_path: Path) -> 
         crop(out=tmp_path / "f.h5", stream="flow", **common)
     for box in ("clip", "frame"):
         crop(out=tmp_path / "d.h5", stream="depth", box=box, **common)
-        store = read_streams(tmp_path / "d.h5")
+        store = open_streams(tmp_path / "d.h5")
         assert (store.encoding, store.channels) == ("png16", 1)
         assert store.scale == pytest.approx(0.001)
         for row in range(2):

@@ -20,7 +20,7 @@ from mg_data.plugins import registry
 from mg_data.prepare.importing import import_data
 from mg_data.prepare.parallel import Shard
 from mg_data.prepare.synth import synth
-from mg_data.store import check_store, merge_stores, read_clips
+from mg_data.store import check_store, merge_stores, open_clips
 
 pytest.importorskip("av")
 QUIET = TerminalConsole(quiet=True)
@@ -59,11 +59,11 @@ def test_processes_and_shards_give_the_digest_of_one_process(corpus: Path, tmp_p
     for index in range(1, 4):
         run(corpus, tmp_path / f"part{index}.h5", shard=f"{index}/3")
         shards.append(tmp_path / f"part{index}.h5")
-    assert sum(len(read_clips(path)) for path in shards) == whole["clips"]
+    assert sum(len(open_clips(path)) for path in shards) == whole["clips"]
     for order in (shards, shards[::-1]):
         assert merge_stores(order, tmp_path / "merged.h5") == whole["digest"]
     assert check_store(tmp_path / "merged.h5") == whole["digest"]
-    merged = read_clips(tmp_path / "merged.h5")
+    merged = open_clips(tmp_path / "merged.h5")
     assert merged.provenance.command == "mg data import"
     assert set(merged.provenance.inputs) == {str(path) for path in shards}
     join_labels([path.with_suffix(".csv") for path in shards], tmp_path / "labels.csv")
@@ -87,7 +87,7 @@ def test_shards_that_do_not_make_a_whole_are_refused(corpus: Path, tmp_path: Pat
         merge_stores([one, two, tmp_path / "light.h5"], out)
     assert not out.exists()
     merge_stores([one, two], out, partial=True)
-    assert len(read_clips(out)) == len(read_clips(one)) + len(read_clips(two))
+    assert len(open_clips(out)) == len(open_clips(one)) + len(open_clips(two))
     whole = tmp_path / "whole.h5"
     run(corpus, whole)
     with pytest.raises(StoreError, match=r"holds clip '.*', which .*1\.h5 holds too"):
@@ -155,14 +155,14 @@ def test_a_changed_file_is_read_again(corpus: Path, tmp_path: Path) -> None:
     lines = label_file.read_text().splitlines()
     label_file.write_text("\n".join(lines[1:]) + "\n")
     assert run(tree, out, resume=True)["clips"] == first["clips"] - 1
-    provenance = read_clips(out).provenance
+    provenance = open_clips(out).provenance
     assert json.loads(json.dumps(dict(provenance.config)))["options"]["labels"] == "raw"
 
 
 def test_a_collection_is_a_data_set_of_its_own(corpus: Path, tmp_path: Path) -> None:
     run(corpus, tmp_path / "a.h5")
     run(corpus, tmp_path / "b.h5", collection="second term")
-    assert read_clips(tmp_path / "b.h5").dataset == "synthetic:second term"
+    assert open_clips(tmp_path / "b.h5").dataset == "synthetic:second term"
     assert registry().dataset_of("synthetic:second term").name == "synthetic"
     with pytest.raises(StoreError, match=r"differs from .* in the data set: synthetic:second term against"):
         merge_stores([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / "c.h5")

@@ -19,7 +19,7 @@ from mg_data.prepare.crop import crop
 from mg_data.prepare.importing import import_data
 from mg_data.prepare.parallel import Shard
 from mg_data.prepare.pose import pose
-from mg_data.store import merge_stores, read_clips, read_streams
+from mg_data.store import merge_stores, open_clips, open_streams
 from mg_data.video.codec import decode_frame
 
 av = pytest.importorskip("av")
@@ -179,7 +179,7 @@ def corpus(tmp_path: Path) -> Path:
 def test_a_video_becomes_one_clip_with_the_keypoints_of_all_its_frames(tmp_path: Path) -> None:
     video = write_video(tmp_path / "walk.mkv", walk)
     result = run(tmp_path / "clips.h5", video)
-    clips = read_clips(tmp_path / "clips.h5")
+    clips = open_clips(tmp_path / "clips.h5")
     assert clips.clip_ids.tolist() == clips.video_ids.tolist() == ["walk"]
     assert clips.subject_ids.tolist() == [""]
     assert (clips.start[0], clips.stop[0]) == (0, 24)
@@ -203,13 +203,13 @@ def test_people_keep_their_places_although_they_pass_each_other(tmp_path: Path) 
 
     video = write_video(tmp_path / "two.mkv", two)
     run(tmp_path / "clips.h5", video, persons=2)
-    joints = read_clips(tmp_path / "clips.h5").joints(0)
+    joints = open_clips(tmp_path / "clips.h5").joints(0)
     assert joints.shape == (24, 2, 3, 3)
     number = np.arange(24)
     np.testing.assert_allclose(joints[:, 0, 0, 0], 16 + 2 * number, atol=0.5)
     np.testing.assert_allclose(joints[:, 1, 0, 0], 70 - 2 * number, atol=0.5)
     run(tmp_path / "one.h5", video)
-    np.testing.assert_array_equal(read_clips(tmp_path / "one.h5").joints(0), joints[:, :1])
+    np.testing.assert_array_equal(open_clips(tmp_path / "one.h5").joints(0), joints[:, :1])
 
 
 def test_a_person_who_was_hidden_is_the_same_one_afterwards(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_person_who_was_hidden_is_the_same_one_afterwards(tmp_path: Path) -> N
 
     video = write_video(tmp_path / "v.mkv", hidden)
     result = run(tmp_path / "clips.h5", video)
-    joints = read_clips(tmp_path / "clips.h5").joints(0)[:, 0]
+    joints = open_clips(tmp_path / "clips.h5").joints(0)[:, 0]
     gone = (np.arange(24) >= 8) & (np.arange(24) < 14)
     assert not joints[gone].any()
     np.testing.assert_allclose(joints[~gone, 0, 0], 16 + np.flatnonzero(~gone), atol=0.5)
@@ -229,10 +229,10 @@ def test_a_person_who_was_hidden_is_the_same_one_afterwards(tmp_path: Path) -> N
 def test_frames_between_estimates_lie_on_straight_lines(tmp_path: Path) -> None:
     video = write_video(tmp_path / "walk.mkv", lambda number: person(16 + number), 24)
     run(tmp_path / "all.h5", video)
-    every = read_clips(tmp_path / "all.h5").joints(0)
+    every = open_clips(tmp_path / "all.h5").joints(0)
     for stride in (4, 5, 40):
         run(tmp_path / "some.h5", video, stride=stride)
-        some = read_clips(tmp_path / "some.h5").joints(0)
+        some = open_clips(tmp_path / "some.h5").joints(0)
         assert some.shape == every.shape
         estimated = np.arange(0, 24, stride)
         np.testing.assert_array_equal(some[estimated], every[estimated])
@@ -246,7 +246,7 @@ def test_no_point_is_invented_between_a_frame_that_shows_it_and_one_that_does_no
         tmp_path / "v.mkv", lambda number: person(40)[: 3 if number < 6 else 2], 13
     )  # the right hand is gone from frame 6 on
     run(tmp_path / "clips.h5", video, stride=4)
-    joints = read_clips(tmp_path / "clips.h5").joints(0)[:, 0]
+    joints = open_clips(tmp_path / "clips.h5").joints(0)[:, 0]
     assert joints[:, :2, 2].all()
     assert joints[:5, 2, 2].all()
     assert not joints[5:, 2].any()
@@ -258,7 +258,7 @@ def test_smoothing_takes_out_jitter_and_stays_in_the_image(tmp_path: Path) -> No
     error = {}
     for method in ("none", "gaussian", "one-euro"):
         run(tmp_path / "clips.h5", video, smooth=method)
-        joints = read_clips(tmp_path / "clips.h5").joints(0)[:, 0]
+        joints = open_clips(tmp_path / "clips.h5").joints(0)[:, 0]
         error[method] = float(np.abs(joints[:, 0, 0] - 40).mean())
         assert (joints[..., :2] >= 0).all()
         assert (joints[..., :2] <= (WIDTH, HEIGHT)).all()
@@ -269,12 +269,12 @@ def test_smoothing_takes_out_jitter_and_stays_in_the_image(tmp_path: Path) -> No
 def test_points_outside_the_image_and_uncertain_ones_are_missing(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mkv", walk)
     result = run(tmp_path / "clips.h5", video, options={"fault": "outside"})
-    joints = read_clips(tmp_path / "clips.h5").joints(0)[:, 0]
+    joints = open_clips(tmp_path / "clips.h5").joints(0)[:, 0]
     assert not joints[:, 1].any()
     assert joints[:, [0, 2], 2].all()
     assert result.data["removed_points"] == 24
     run(tmp_path / "clips.h5", video, min_confidence=0.99)
-    joints = read_clips(tmp_path / "clips.h5").joints(0)[:, 0]
+    joints = open_clips(tmp_path / "clips.h5").joints(0)[:, 0]
     assert joints[:, 0, 2].all()
     assert not joints[:, 1:].any()
 
@@ -287,7 +287,7 @@ def test_keypoints_of_videos_of_one_shape_are_brought_to_one_size(tmp_path: Path
         size=(2 * WIDTH, 2 * HEIGHT),
     )
     run(tmp_path / "clips.h5", small, large)
-    clips = read_clips(tmp_path / "clips.h5")
+    clips = open_clips(tmp_path / "clips.h5")
     assert clips.image_size == (WIDTH, HEIGHT)
     np.testing.assert_allclose(clips.joints(1)[..., :2], clips.joints(0)[..., :2], atol=0.5)
     upright = write_video(tmp_path / "c.mkv", walk, size=(HEIGHT, WIDTH))
@@ -308,7 +308,7 @@ def test_names_are_paths_below_the_folder_that_was_given(corpus: Path, tmp_path:
     assert len(find_videos([corpus])) == 5
     write_video(corpus / "day0" / "vidéo 音.mkv", walk)
     run(tmp_path / "clips.h5", corpus / "day0" / "vidéo 音.mkv")
-    assert read_clips(tmp_path / "clips.h5").clip_ids.tolist() == ["vidéo 音"]
+    assert open_clips(tmp_path / "clips.h5").clip_ids.tolist() == ["vidéo 音"]
     write_video(corpus / "day1" / "v2.mkv", walk)
     with pytest.raises(DataError, match=r"day1/v2\.mkv: would be clip 'v2', and so would .*day0/v2\.mkv"):
         find_videos([corpus / "day0", corpus / "day1"])
@@ -335,7 +335,7 @@ def test_processes_and_shards_give_the_same_store(corpus: Path, tmp_path: Path) 
         held = [name for name in find_videos([corpus]) if Shard.parse(part).holds(name)]
         assert result.data["videos"] == len(held)
         if held:
-            assert read_clips(out).clip_ids.tolist() == held
+            assert open_clips(out).clip_ids.tolist() == held
             shards.append(out)
     assert merge_stores(shards, tmp_path / "merged.h5") == digest
 
@@ -374,7 +374,7 @@ def test_a_video_that_cannot_be_used_ends_the_run_by_name(corpus: Path, tmp_path
         run(out, corpus)
     result = run(out, corpus, keep_going=True)
     assert [item["what"] for item in result.data["dropped"]] == ["day0/garbage", "empty-room"]
-    assert len(read_clips(out)) == 5
+    assert len(open_clips(out)) == 5
     with pytest.raises(DataError, match=r"not one of 1 video\(s\) could be used, the first reason: .*nobody"):
         run(tmp_path / "none.h5", corpus / "empty-room.mkv", keep_going=True)
     with pytest.raises(DataError, match=r"garbage\.mp4: cannot be decoded"):
@@ -443,7 +443,7 @@ def test_wrong_use_is_one_clear_line(
 def test_the_videos_of_a_store_are_found_again_by_their_names(corpus: Path, tmp_path: Path) -> None:
     run(tmp_path / "clips.h5", corpus)
     crop(clips=tmp_path / "clips.h5", root=corpus, out=tmp_path / "crops.h5", size=48, console=QUIET)
-    crops = read_streams(tmp_path / "crops.h5")
+    crops = open_streams(tmp_path / "crops.h5")
     assert crops.clip_ids.tolist() == list(find_videos([corpus]))
     image = decode_frame(crops.frame_bytes(0, [0])[0], "jpeg")
     # The person with head and both hands is in the crop.
@@ -467,8 +467,8 @@ def test_the_videos_of_a_store_are_found_again_by_their_names(corpus: Path, tmp_
         labels=tmp_path / "labels.csv",
         console=QUIET,
     )
-    index = read_clips(tmp_path / "index.h5")
-    posed = read_clips(tmp_path / "clips.h5")
+    index = open_clips(tmp_path / "index.h5")
+    posed = open_clips(tmp_path / "clips.h5")
     assert index.clip_ids.tolist() == posed.clip_ids.tolist()
     assert index.stop.tolist() == posed.stop.tolist() == [12, 14, 16, 13, 15]
     assert (index.layout, index.class_names) == ("", posed.class_names)

@@ -16,7 +16,7 @@ from mg_data.prepare.crop import crop
 from mg_data.prepare.importing import import_data
 from mg_data.prepare.preview import preview
 from mg_data.prepare.synth import synth
-from mg_data.store import ClipsWriter, Provenance, read_clips
+from mg_data.store import ClipsWriter, Provenance, open_clips
 
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("av")
@@ -63,7 +63,7 @@ def _clips(path: Path, **change: Any) -> Path:
 
 
 def test_a_sheet_shows_the_named_clips_with_boxes_and_skeletons(work: Path, tmp_path: Path) -> None:
-    ids = [str(name) for name in read_clips(work / "clips.h5").clip_ids[[4, 1]]]
+    ids = [str(name) for name in open_clips(work / "clips.h5").clip_ids[[4, 1]]]
     result = preview(
         clips=work / "clips.h5", root=work / "corpus", out=tmp_path / "a.png", clip=ids, frames=3, size=128,
         crops=work / "crops.h5", console=QUIET,
@@ -104,7 +104,7 @@ def test_a_video_holds_all_frames_of_its_clips(work: Path, tmp_path: Path) -> No
     result = preview(
         clips=work / "clips.h5", root=work / "corpus", out=tmp_path / "d.mp4", count=2, size=96, console=QUIET
     )
-    store = read_clips(work / "clips.h5")
+    store = open_clips(work / "clips.h5")
     lengths = [int((store.stop - store.start)[store.rows([name])[0]]) for name in result.data["clips"]]
     with av.open(str(tmp_path / "d.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == sum(lengths) == result.data["frames"]
@@ -153,7 +153,7 @@ def test_a_store_with_nothing_to_draw_is_refused(tmp_path: Path) -> None:
 
 
 def test_frames_of_another_shape_than_the_keypoints_are_refused(work: Path, tmp_path: Path) -> None:
-    video = str(read_clips(work / "clips.h5").video_ids[0])
+    video = str(open_clips(work / "clips.h5").video_ids[0])
     with ClipsWriter(
         tmp_path / "wrong.h5", dataset="synthetic", class_names=("one",), vocabulary="v", layout="body-25",
         image_size=(100, 500), provenance=Provenance(command="test"),

@@ -18,7 +18,7 @@ from mg_data.prepare.importing import import_data
 from mg_data.prepare.records import COMMANDS, STAGES
 from mg_data.prepare.stats import imbalance_ratio, stats
 from mg_data.prepare.synth import synth
-from mg_data.store import read_clips
+from mg_data.store import open_clips
 
 pytest.importorskip("cv2")
 pytest.importorskip("av")
@@ -54,7 +54,7 @@ def test_a_record_and_its_function_name_the_same_parameters(spec: Any) -> None:
 
 
 def test_import_keeps_labels_beside_the_store(work: Path) -> None:
-    clips = read_clips(work / "clips.h5")
+    clips = open_clips(work / "clips.h5")
     labels = read_labels(work / "labels.csv")
     assert set(labels) == set(clips.clip_ids.tolist())
     assert clips.dataset == "synthetic"

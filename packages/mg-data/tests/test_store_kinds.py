@@ -18,14 +18,14 @@ from mg_data.store import (
     Taint,
     check_store,
     clip_keys,
-    read_clips,
+    open_clips,
+    open_store,
+    open_streams,
     read_features,
     read_logits,
     read_probs,
     read_pseudo,
     read_split,
-    read_store,
-    read_streams,
     store_kind,
     write_features,
     write_logits,
@@ -67,7 +67,7 @@ def write_example_clips(path: Path, order: tuple[int, ...] = (0, 1, 2)) -> dict[
 
 def test_clips_round_trip_and_survive_pickling(tmp_path: Path) -> None:
     joints = write_example_clips(tmp_path / "clips.h5", order=(2, 0, 1))
-    store = pickle.loads(pickle.dumps(read_clips(tmp_path / "clips.h5")))
+    store = pickle.loads(pickle.dumps(open_clips(tmp_path / "clips.h5")))
     assert (store.dataset, store.layout, store.columns) == ("example", "tiny", ("x", "y", "z"))
     assert store.camera == pytest.approx((285.63, 285.63, 160, 120))
     assert store.image_size == (320, 240)
@@ -81,7 +81,7 @@ def test_clips_round_trip_and_survive_pickling(tmp_path: Path) -> None:
 def test_digest_does_not_depend_on_row_order_but_on_every_value(tmp_path: Path) -> None:
     write_example_clips(tmp_path / "a.h5", order=(0, 1, 2))
     write_example_clips(tmp_path / "b.h5", order=(2, 0, 1))
-    assert read_clips(tmp_path / "a.h5").digest == read_clips(tmp_path / "b.h5").digest
+    assert open_clips(tmp_path / "a.h5").digest == open_clips(tmp_path / "b.h5").digest
     values = np.eye(3, dtype=np.float32)
     digests = {
         write_logits(
@@ -110,7 +110,7 @@ def test_streams_give_the_frames_that_were_asked_for(tmp_path: Path) -> None:
     ) as writer:
         for name, encoded in frames.items():
             writer.add(clip_id=name, frames=encoded, boxes=np.tile([0, 0, 9, 9], (5, 1)))
-    store = read_streams(tmp_path / "s.h5")
+    store = open_streams(tmp_path / "s.h5")
     row = int(store.rows(["a"])[0])
     assert [part.tobytes() for part in store.frame_bytes(row, [4, 0, 4])] == [
         frames["a"][i] for i in (4, 0, 4)
@@ -188,7 +188,7 @@ def test_scores_round_trip(tmp_path: Path) -> None:
     write_features(tmp_path / "f.h5", clip_ids=["a", "b"], features={"pooled": np.ones((2, 8))})
     assert read_features(tmp_path / "f.h5").features["pooled"].shape == (2, 8)
     for name in "lpqf":
-        assert check_store(tmp_path / f"{name}.h5") == read_store(tmp_path / f"{name}.h5").digest
+        assert check_store(tmp_path / f"{name}.h5") == open_store(tmp_path / f"{name}.h5").digest
 
 
 def test_probabilities_are_read_as_logs_and_clamped_ones_are_counted(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mg_data.contract import StoreError
-from mg_data.store import ClipsStore, ClipsWriter, StreamsWriter, check_store, read_clips, read_streams
+from mg_data.store import ClipsStore, ClipsWriter, StreamsWriter, check_store, open_clips, open_streams
 from mg_data.store.mapped import fletcher32, map_rows, open_mapped
 
 
@@ -51,7 +51,7 @@ def test_checksums_equal_those_of_hdf5(tmp_path: Path, length: int, fill: str) -
 
 def test_rows_are_read_past_hdf5_and_equal_what_was_written(tmp_path: Path) -> None:
     joints = write_clips(tmp_path / "c.h5")
-    store = read_clips(tmp_path / "c.h5")
+    store = open_clips(tmp_path / "c.h5")
     for _ in range(3):  # checked, mapped, mapped
         for row in np.random.default_rng(0).permutation(len(joints)):
             values = store.joints(row)
@@ -64,7 +64,7 @@ def test_rows_are_read_past_hdf5_and_equal_what_was_written(tmp_path: Path) -> N
 
 def test_a_pass_in_order_makes_no_map(tmp_path: Path) -> None:
     write_clips(tmp_path / "c.h5")
-    store = read_clips(tmp_path / "c.h5")
+    store = open_clips(tmp_path / "c.h5")
     sums(store)
     assert store._mapped_file is not None
     assert store._mapped_file._map is None
@@ -90,7 +90,7 @@ def test_other_layouts_of_other_programs_are_read_by_hdf5(tmp_path: Path, option
         values = file["joints/values"][()]
         del file["joints/values"]
         file.create_dataset("joints/values", data=values, **options).attrs.update(attributes)
-    store = read_clips(tmp_path / "c.h5")
+    store = open_clips(tmp_path / "c.h5")
     for row in (3, 0, 3, 39):
         np.testing.assert_array_equal(store.joints(row), joints[row])
     mapped = store._mapped["joints/values"]
@@ -117,7 +117,7 @@ def test_missing_and_unchecked_chunks_are_left_to_hdf5(tmp_path: Path) -> None:
 
 def test_stores_survive_pickling_forks_and_spawned_processes(tmp_path: Path) -> None:
     write_clips(tmp_path / "c.h5")
-    store = read_clips(tmp_path / "c.h5")
+    store = open_clips(tmp_path / "c.h5")
     expected = sums(store)
     assert sums(store) == expected  # mapped now
     assert sums(pickle.loads(pickle.dumps(store))) == expected
@@ -142,7 +142,7 @@ def test_closing_gives_back_files_and_maps_and_reading_opens_them_again(tmp_path
         files = [entry for entry in Path("/proc/self/fd").iterdir() if entry.resolve().name == "c.h5"]
         return len(files) + Path("/proc/self/maps").read_text().count("c.h5")
 
-    store = read_clips(tmp_path / "c.h5")
+    store = open_clips(tmp_path / "c.h5")
     for _ in range(2):
         sums(store)
         sums(store)
@@ -151,7 +151,7 @@ def test_closing_gives_back_files_and_maps_and_reading_opens_them_again(tmp_path
         assert held() == 0
     np.testing.assert_array_equal(store.joints(2), joints[2])
     store.close()
-    other = read_clips(tmp_path / "c.h5")
+    other = open_clips(tmp_path / "c.h5")
     sums(other)
     del other
     assert held() == 0
@@ -160,7 +160,7 @@ def test_closing_gives_back_files_and_maps_and_reading_opens_them_again(tmp_path
 def test_a_file_cut_after_opening_is_an_error_and_a_replaced_one_stays_readable(tmp_path: Path) -> None:
     path = tmp_path / "c.h5"
     joints = write_clips(path)
-    store = read_clips(path)
+    store = open_clips(path)
     store.joints(0)
     other = tmp_path / "other.h5"
     write_clips(other, clips=3)
@@ -169,7 +169,7 @@ def test_a_file_cut_after_opening_is_an_error_and_a_replaced_one_stays_readable(
     np.testing.assert_array_equal(store.joints(39), joints[39])
     store.close()
     path.write_bytes(kept)
-    store = read_clips(path)
+    store = open_clips(path)
     store.joints(0)
     os.truncate(path, 300_000)
     with pytest.raises(
@@ -183,7 +183,7 @@ def test_a_flipped_byte_in_frames_and_boxes_names_the_clip(tmp_path: Path) -> No
     frames = [bytes([k]) * 999 for k in range(4)]
     with StreamsWriter(path, dataset="d", stream="rgb", encoding="jpeg", channels=3) as writer:
         writer.add(clip_id="k", frames=frames, boxes=np.zeros((4, 4)))
-    store = read_streams(path)
+    store = open_streams(path)
     assert [part.tobytes() for part in store.frame_bytes(0, [3, 1, 3])] == [frames[3], frames[1], frames[3]]
     check_store(path)
     store.close()
@@ -194,7 +194,7 @@ def test_a_flipped_byte_in_frames_and_boxes_names_the_clip(tmp_path: Path) -> No
         damaged = bytearray(raw)
         damaged[place + 5] ^= 1
         (tmp_path / f"{name}.h5").write_bytes(damaged)
-        store = read_streams(tmp_path / f"{name}.h5")
+        store = open_streams(tmp_path / f"{name}.h5")
         with pytest.raises(StoreError, match=message):
             store.frame_bytes(0) if name == "bytes" else store.boxes(0)
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mg_data.contract import StoreError
-from mg_data.store import ClipsWriter, StreamsWriter, check_store, ragged, read_clips, read_streams
+from mg_data.store import ClipsWriter, StreamsWriter, check_store, open_clips, open_streams, ragged
 
 LENGTHS = st.lists(st.integers(0, 40), min_size=1, max_size=12)
 SHAPES = st.sampled_from([(1, 1, 3), (1, 7, 3), (2, 137, 3), (1, 1500, 3)])
@@ -57,7 +57,7 @@ def test_what_is_read_by_row_in_any_order_is_what_was_written(
         path = Path(folder) / "c.h5"
         write(path, joints, signals)
         check_store(path)
-        store = read_clips(path)
+        store = open_clips(path)
         order = np.random.default_rng(seed).integers(0, len(lengths), 3 * len(lengths))
         for reader in (store, pickle.loads(pickle.dumps(store))):
             for row in order:
@@ -87,7 +87,7 @@ def test_the_digest_depends_neither_on_the_order_of_rows_nor_on_chunks(
         patch.setattr(ragged.RaggedColumn, "__init__", other_chunks)
         patch.setattr(ragged, "_BUFFER_BYTES", 1000)  # several blocks, not one
         assert write(Path(folder) / "c.h5", joints, signals) == digest
-        store = read_clips(Path(folder) / "c.h5")
+        store = open_clips(Path(folder) / "c.h5")
         for row in order:
             np.testing.assert_array_equal(store.joints(row), joints[row])
             np.testing.assert_array_equal(store.signal("imu", row), signals[row])
@@ -114,7 +114,7 @@ def test_a_flipped_bit_anywhere_in_the_values_is_found_by_whoever_reads_them(
         damaged = bytearray(path.read_bytes())
         damaged[chunk.byte_offset + int(where * chunk.size)] ^= 1 << bit  # values or checksum
         path.write_bytes(damaged)
-        store = read_clips(path)
+        store = open_clips(path)
         first = chunk.chunk_offset[0]
         row = int(np.searchsorted(np.cumsum([len(values) for values in joints]), first, side="right"))
         for _ in range(2):  # found again, not taken as checked
@@ -132,7 +132,7 @@ def test_frames_of_any_length_come_back(clips: list[list[bytes]]) -> None:
             for row, frames in enumerate(clips):
                 writer.add(clip_id=f"c{row}", frames=frames, boxes=np.full((len(frames), 4), row))
         check_store(path)
-        store = pickle.loads(pickle.dumps(read_streams(path)))
+        store = pickle.loads(pickle.dumps(open_streams(path)))
         for row in reversed(range(len(clips))):
             assert [part.tobytes() for part in store.frame_bytes(row)] == clips[row]
             assert (store.boxes(row) == row).all()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mg_data.store import StreamsWriter, read_streams
+from mg_data.store import StreamsWriter, open_streams
 from mg_data.video.codec import decode_physical, encode_frame
 from mg_data.video.flow import CHANNELS, OFFSET, SCALE, FlowStream, dense_flow, quantise_flow
 
@@ -70,7 +70,7 @@ def test_a_store_gives_the_flow_back(tmp_path: Path) -> None:
         path, dataset="d", stream="flow", encoding="png8", channels=CHANNELS, scale=SCALE, offset=OFFSET
     ) as writer:
         writer.add(clip_id="a", frames=[encode_frame(quantise_flow(field), "png8")], boxes=np.zeros((1, 4)))
-    store = read_streams(path)
+    store = open_streams(path)
     [data] = store.frame_bytes(0)
     back = decode_physical(data, store.encoding, store.scale, store.offset, store.channels)
     assert np.abs(back - field).max() <= SCALE / 2 + 1e-6

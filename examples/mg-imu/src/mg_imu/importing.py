@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import Console, DataError, StageResult, UsageError
-from mg_data.store import Provenance, read_clips, write_features
+from mg_data.store import Provenance, open_clips, write_features
 
 Array = NDArray[np.float32]
 SUFFIXES = (".mat", ".csv")
@@ -102,7 +102,7 @@ def import_signals(
     if source.is_dir():
         signals = read_folder(source, suffix)
     else:
-        clips = read_clips(source)
+        clips = open_clips(source)
         attributes = clips.signal_attributes(signal)
         signals = {str(clip_id): clips.signal(signal, row) for row, clip_id in enumerate(clips.clip_ids)}
         dataset = dataset or clips.dataset

@@ -26,7 +26,7 @@ from mg_data.contract import (
     UsageError,
 )
 from mg_data.plugins import resolve
-from mg_data.store import SplitStore, Taint, read_features, read_store, store_kind
+from mg_data.store import SplitStore, Taint, open_store, read_features, store_kind
 
 
 def open_modality(branch: Branch, data: Path, dataset: str) -> Modality:
@@ -39,7 +39,8 @@ def open_modality(branch: Branch, data: Path, dataset: str) -> Modality:
     if kind != wanted:
         reason = f"is a store of kind '{kind}', modality '{branch.modality.name}' reads '{wanted}'"
         raise StoreError(data, reason)
-    found = read_store(data).dataset
+    with open_store(data) as store:
+        found = store.dataset
     if found and dataset and found != dataset:
         raise StoreError(data, f"is of data set '{found}', the split is of '{dataset}'")
     modality: Modality = resolve(branch.modality.factory)(data, **branch.modality_options)
@@ -48,9 +49,8 @@ def open_modality(branch: Branch, data: Path, dataset: str) -> Modality:
 
 def check_classes(split: SplitStore, data: Path) -> None:
     """Raise StoreError if the data store lists other classes than the split, or the same in another order."""
-    store = read_store(data)
-    store.close()
-    ours, theirs = split.class_names, store.class_names
+    with open_store(data) as store:
+        ours, theirs = split.class_names, store.class_names
     if not theirs or ours == theirs:
         return
     for place, (name, other) in enumerate(zip(ours, theirs)):

@@ -25,7 +25,7 @@ from mg_data.contract import (
     TargetScores,
     hookimpl,
 )
-from mg_data.store import ClipsWriter, read_clips, write_split
+from mg_data.store import ClipsWriter, open_clips, write_split
 
 CLASSES = ("left", "right", "still")
 FRAMES, POINTS = 8, 3
@@ -35,7 +35,7 @@ class Drift:
     """(3, T, V) coordinates with noise while training; ``poison`` names a clip that yields NaN."""
 
     def __init__(self, path: Path, *, noise: float = 0.1, poison: str = "") -> None:
-        self.store = read_clips(path)
+        self.store = open_clips(path)
         self.clip_ids = self.store.clip_ids
         self.noise, self.poison = noise, poison
         self.input = InputSpec(kind="keypoints", shape=(3, FRAMES, POINTS), layout="toy")

@@ -163,7 +163,7 @@ def read_groups(path: str | Path, by: str) -> dict[str, str]:
         StoreError: a store of another kind, or a split asked for videos.
         DataError: a csv that is not such a file.
     """
-    from mg_data.store import read_clips, read_split, store_kind
+    from mg_data.store import open_clips, read_split, store_kind
 
     file = Path(path)
     try:
@@ -183,7 +183,7 @@ def read_groups(path: str | Path, by: str) -> dict[str, str]:
         return found
     kind = store_kind(file)
     if kind == "clips":
-        clips = read_clips(file)
+        clips = open_clips(file)
         names = clips.subject_ids if by == "subject" else clips.video_ids
         return {clip: name for clip, name in zip(clips.clip_ids.tolist(), names.tolist()) if name}
     if kind == "split" and by == "subject":

@@ -14,7 +14,7 @@ from mg_data.contract.runtime import Console, StageResult
 from mg_data.store.atomic import publish, publish_text
 from mg_data.store.check import check_store, describe_store
 from mg_data.store.merge import merge_stores
-from mg_data.store.readers import read_store
+from mg_data.store.readers import open_store
 
 _COLUMNS = ("values", "labels", "present", "names", "subject_ids", "confidence", "votes", "probs")
 
@@ -48,17 +48,17 @@ def check(*, console: Console, paths: list[Path]) -> StageResult:
 def merge(*, console: Console, paths: list[Path], out: Path, partial: bool = False) -> StageResult:
     """Join stores without common clips, such as the shards of one run."""
     digest = merge_stores(paths, out, partial=partial)
-    store = read_store(out)
-    store.close()
+    with open_store(out) as store:
+        clips = len(store)
     return StageResult(
-        data={"path": str(out), "clips": len(store), "digest": digest, "merged": len(paths)},
-        text=f"{out}: {len(store)} clips of {len(paths)} stores, {digest}",
+        data={"path": str(out), "clips": clips, "digest": digest, "merged": len(paths)},
+        text=f"{out}: {clips} clips of {len(paths)} stores, {digest}",
     )
 
 
 def export(*, console: Console, path: Path, out: Path) -> StageResult:
     """Write the arrays of a store as npz, or its rows as csv."""
-    store: Any = read_store(path)
+    store: Any = open_store(path)
     if store.kind in ("clips", "streams"):
         raise StoreError(path, f"of kind '{store.kind}' cannot be exported to a table", "read it with h5py")
     columns: dict[str, Any] = {"clip_ids": store.clip_ids}

@@ -166,7 +166,7 @@ class WeightsSpec:
 
     Args:
         name: how recipes call it, such as ``kinetics400``.
-        url: where a user with internet gets it (or the library's own enum name).
+        url: where the file is fetched from.
         filename: the file that is looked for in ``MG_WEIGHTS_DIR`` and the hub cache.
         sha256: hex digest, or as much of its start as the publisher gives, "" for none; held to on loading.
     """

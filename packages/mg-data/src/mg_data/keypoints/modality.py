@@ -359,9 +359,9 @@ def _options(modality: str, known: Mapping[str, Any], given: Mapping[str, Any]) 
 
 
 def _clips(path: Path) -> Clips:
-    from mg_data.store import read_clips
+    from mg_data.store import open_clips
 
-    return cast(Clips, read_clips(path))
+    return cast(Clips, open_clips(path))
 
 
 def _streams(name: str, path: Path, streams: tuple[str, ...], given: Mapping[str, Any]) -> KeypointStreams:

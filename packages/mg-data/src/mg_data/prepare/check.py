@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mg_data.contract import Console, DataError, StageResult, UsageError
 from mg_data.labels import read_labels
 from mg_data.prepare.check_motion import check_motion
-from mg_data.store import ClipsStore, SplitStore, read_clips, read_split, read_streams
+from mg_data.store import ClipsStore, SplitStore, open_clips, open_streams, read_split
 from mg_data.store.reading import guarded, open_file, read_text
 
 _SHOWN = 5
@@ -186,7 +186,7 @@ def _check_classes(
 
 def _check_crops(report: Report, clips: ClipsStore, path: Path) -> None:
     """A crop store against the clips: the same clips, frame for frame."""
-    crops = read_streams(path)
+    crops = open_streams(path)
     mine, theirs = set(clips.clip_ids.tolist()), crops.clip_ids.tolist()
     report.error("crops-lack-clips", f"{path} lacks {{n}} clip(s)", sorted(mine - set(theirs)))
     report.warning(
@@ -274,7 +274,7 @@ def check(
         text = "{n} clip id(s) stand twice or more: nothing can be joined, so nothing else was checked"
         report.error("duplicate-id", text, repeated)
         return _finish(clips, _result(clips, 0, report, ["ids"]), report)
-    store = read_clips(clips)
+    store = open_clips(clips)
     checked = ["ids", "spans"]
     known = read_split(split) if split is not None else None
     parts = truth = None

@@ -29,7 +29,7 @@ from mg_data.prepare.crop_video import (
 )
 from mg_data.prepare.extras import require
 from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint, is_complete, report_dropped
-from mg_data.store import Provenance, StreamsWriter, read_clips, read_streams
+from mg_data.store import Provenance, StreamsWriter, open_clips, open_streams
 from mg_data.video.resample import PADDINGS
 
 _COMMAND = "mg data crop"
@@ -103,7 +103,7 @@ def _parts(out: Path, dataset: str, stream: str) -> Parts[CroppedVideo]:
                 writer.add(clip_id=clip.clip_id, frames=clip.frames, boxes=clip.boxes)
 
     def load(path: Path) -> CroppedVideo:
-        store = read_streams(path)
+        store = open_streams(path)
         clips = [
             CroppedClip(str(clip_id), [frame.tobytes() for frame in store.frame_bytes(row)], store.boxes(row))
             for row, clip_id in enumerate(store.clip_ids)
@@ -231,7 +231,7 @@ def crop(
     }
     _check_options(config)
     part = Shard.parse(shard)
-    store = read_clips(clips)
+    store = open_clips(clips)
     spec: DatasetSpec = registry().dataset_of(store.dataset)
     options = CropOptions(
         stream, base_stream(spec, stream), _crop_size(shape, size), margin, padding, quality

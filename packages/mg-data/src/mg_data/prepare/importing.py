@@ -27,7 +27,7 @@ from mg_data.labels import join_labels, write_labels
 from mg_data.plugins import registry, resolve
 from mg_data.prepare.extras import check_option_names
 from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint, is_complete, report_dropped
-from mg_data.store import ClipsWriter, Provenance, publish, read_clips
+from mg_data.store import ClipsWriter, Provenance, open_clips, publish
 
 _COMMAND = "mg data import"
 UnitResult = tuple[list[RawClip], list[Dropped]]
@@ -90,7 +90,7 @@ def _parts(out: Path, name: str, data: DatasetImport) -> Parts[UnitResult]:
                 _add(writer, clip)
 
     def load(path: Path) -> UnitResult:
-        store = read_clips(path)
+        store = open_clips(path)
         config = store.provenance.config
         clips = [
             RawClip(

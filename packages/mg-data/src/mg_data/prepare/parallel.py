@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from mg_data.contract import Console, DataError, Dropped, StoreError, UsageError
-from mg_data.store import Provenance, read_store
+from mg_data.store import Provenance, open_store
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -84,7 +84,7 @@ def fingerprint(value: Any, files: Iterable[Path] = ()) -> str:
 def is_complete(out: Path, wanted: Provenance) -> bool:
     """Return whether ``out`` is the store of an earlier run with the same options, on the same inputs."""
     try:
-        store = read_store(out)
+        store = open_store(out)
     except StoreError:
         return False
     store.close()

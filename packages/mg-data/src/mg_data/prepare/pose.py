@@ -31,7 +31,7 @@ from mg_data.prepare.pose_video import (
     estimate_video,
     scale_factors,
 )
-from mg_data.store import ClipsWriter, Provenance, read_clips
+from mg_data.store import ClipsWriter, Provenance, open_clips
 from mg_data.video.decode import frame_rate, video_size
 
 _COMMAND = "mg data pose"
@@ -76,7 +76,7 @@ def _parts(out: Path, settings: Settings, dataset: str) -> Parts[VideoPose]:
             _add(writer, video)
 
     def load(path: Path) -> VideoPose:
-        store = read_clips(path)
+        store = open_clips(path)
         width, height, *facts = store.provenance.config["facts"]
         video = VideoPose(str(store.clip_ids[0]), store.joints(0), (width, height), *facts)
         store.close()

@@ -24,7 +24,7 @@ from mg_data.keypoints.convert import convert
 from mg_data.keypoints.layouts import find_layout
 from mg_data.plugins import registry, resolve
 from mg_data.prepare.extras import require
-from mg_data.store import ClipsStore, StreamsStore, read_clips, read_streams
+from mg_data.store import ClipsStore, StreamsStore, open_clips, open_streams
 from mg_data.video.crop import Camera, frame_choice, keypoint_extremes, square_box
 
 _SHEET_FRAMES = 6
@@ -307,8 +307,8 @@ def preview(
     is_video = out.suffix.lower() == ".mp4"
     if is_video:
         require("data preview", "av")
-    store = read_clips(clips)
-    boxes = read_streams(crops) if crops is not None else None
+    store = open_clips(clips)
+    boxes = open_streams(crops) if crops is not None else None
     source = _open_source(store, root, stream, boxes)
     look = _look(store, layout, store.image_size, size, min_confidence, heatmap)
     rows = _choose_rows(store, clip or [], count).tolist()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mg_data.contract import Console, DataError, StageResult, UsageError
 from mg_data.labels import read_labels
-from mg_data.store import ClipsStore, Provenance, read_clips, write_split
+from mg_data.store import ClipsStore, Provenance, open_clips, write_split
 
 PARTS = ("train", "val", "target")
 #: what the column ``split`` of a table may say -> part
@@ -174,7 +174,7 @@ def split(
     """
     if sum(way is not None for way in (protocol, protocol_json, table)) != 1:
         raise UsageError("data split needs exactly one of --protocol, --protocol-json and --table")
-    store = read_clips(clips)
+    store = open_clips(clips)
     claims: dict[str, Any]
     if table is not None:
         where = str(table)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mg_data.contract import Console, DataError, StageResult, UsageError
 from mg_data.labels import HEAD_SHARE, TAIL_SHARE, read_labels
 from mg_data.prepare.extras import require
-from mg_data.store import ClipsStore, read_clips, read_split
+from mg_data.store import ClipsStore, open_clips, read_split
 
 
 def _class_counts(
@@ -91,7 +91,7 @@ def stats(
     Raises:
         UsageError: ``plot`` without labels and split.
     """
-    store = read_clips(clips)
+    store = open_clips(clips)
     if plot is not None and labels is None and split is None:
         raise UsageError("data stats --plot draws class counts: give --labels or --split too")
     frames = store.stop - store.start

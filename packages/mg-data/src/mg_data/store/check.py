@@ -10,7 +10,7 @@ import numpy as np
 from mg_data.contract.errors import StoreError
 from mg_data.store.digest import content_digest
 from mg_data.store.index import PathLike
-from mg_data.store.readers import read_store
+from mg_data.store.readers import open_store
 from mg_data.store.reading import attributes, guarded, open_file
 
 # Offsets -> what they divide; a later minor version may have others.
@@ -71,14 +71,11 @@ def check_store(path: PathLike) -> str:
     Raises:
         StoreError: whatever is wrong, in one line.
     """
-    store = read_store(path)
-    try:
+    with open_store(path) as store:
         guarded(path, lambda: _check_lengths(store.file, path, len(store)))
         guarded(path, lambda: _check_offsets(store.file, path))
         stated = store.digest
         found = str(guarded(path, lambda: content_digest(store.file)))
-    finally:
-        store.close()
     if stated and stated != found:
         raise StoreError(
             path,
@@ -99,25 +96,24 @@ def describe_store(path: PathLike) -> dict[str, Any]:
                 parts["/" + name] = {"shape": list(item.shape), "dtype": str(item.dtype)}
 
         file.visititems(visit)
-    store = read_store(path)
-    store.close()
-    return {
-        "path": str(path),
-        **header,
-        "clips": len(store),
-        "classes": len(store.class_names),
-        "vocabulary": store.vocabulary,
-        "dataset": store.dataset,
-        "taint": {
-            "state": "known" if store.taint.known else "unknown",
-            "trained_on": len(store.taint.trained_on),
-            "selected_on": len(store.taint.selected_on),
-        },
-        "parts": parts,
-        "provenance": {
-            "command": store.provenance.command,
-            "config": dict(store.provenance.config),
-            "inputs": dict(store.provenance.inputs),
-            "versions": dict(store.provenance.versions),
-        },
-    }
+    with open_store(path) as store:
+        return {
+            "path": str(path),
+            **header,
+            "clips": len(store),
+            "classes": len(store.class_names),
+            "vocabulary": store.vocabulary,
+            "dataset": store.dataset,
+            "taint": {
+                "state": "known" if store.taint.known else "unknown",
+                "trained_on": len(store.taint.trained_on),
+                "selected_on": len(store.taint.selected_on),
+            },
+            "parts": parts,
+            "provenance": {
+                "command": store.provenance.command,
+                "config": dict(store.provenance.config),
+                "inputs": dict(store.provenance.inputs),
+                "versions": dict(store.provenance.versions),
+            },
+        }

@@ -191,7 +191,7 @@ class ClipsStore(StoreFile):
         return attributes(self.file[f"features/{name}/values"])
 
 
-def read_clips(path: PathLike) -> ClipsStore:
+def open_clips(path: PathLike) -> ClipsStore:
     """Open a clips store."""
     store = ClipsStore(path)
     check_clip_ids(store.clip_ids, path)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mg_data.contract.errors import StoreError
 from mg_data.store.index import PathLike
 from mg_data.store.provenance import Provenance
-from mg_data.store.readers import read_store
+from mg_data.store.readers import open_store
 from mg_data.store.reading import StoreFile, guarded
 from mg_data.store.taint import Taint
 from mg_data.store.writing import StoreWriter, create_store
@@ -48,7 +48,7 @@ def merge_stores(paths: Sequence[PathLike], out: PathLike, *, partial: bool = Fa
     with ExitStack() as stack:
         stores: list[StoreFile] = []
         for path in paths:
-            store = read_store(path)
+            store = open_store(path)
             stack.callback(store.close)
             stores.append(store)
         provenance = _provenance(stores, partial)

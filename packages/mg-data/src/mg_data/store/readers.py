@@ -17,6 +17,6 @@ _READERS: dict[str, type[StoreFile]] = {
 }
 
 
-def read_store(path: PathLike) -> StoreFile:
+def open_store(path: PathLike) -> StoreFile:
     """Open any store with the reader of its kind."""
     return _READERS[store_kind(path)](path)

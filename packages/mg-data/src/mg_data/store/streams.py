@@ -143,6 +143,6 @@ class StreamsStore(StoreFile):
         return np.asarray(self.read_rows(name, int(first), int(last), what), np.float32)
 
 
-def read_streams(path: PathLike, stream: str | None = None) -> StreamsStore:
+def open_streams(path: PathLike, stream: str | None = None) -> StreamsStore:
     """Open a streams store; ``stream`` may be left out if it holds one."""
     return StreamsStore(path, stream)

@@ -12,7 +12,7 @@ from mg_data.contract import DatasetImport, DatasetSpec, MgError, RawClip
 from mg_data.keypoints.layouts import find_layout
 from mg_data.plugins import resolve
 from mg_data.prepare.importing import import_data
-from mg_data.store import check_store, merge_stores, read_clips
+from mg_data.store import check_store, merge_stores, open_clips
 from mg_data.testing.checks import CheckFailed, CheckSkipped, DoesNotApply, require
 from mg_data.testing.fakes import FakeConsole
 from mg_data.testing.inputs import Workplace
@@ -116,7 +116,7 @@ def check_store_is_complete(bench: DatasetBench) -> None:
     require(path is not None, "the import wrote nothing")
     assert path is not None
     check_store(path)
-    stored, read = read_clips(path), bench.clips()
+    stored, read = open_clips(path), bench.clips()
     require(
         sorted(map(str, stored.clip_ids)) == sorted(clip.clip_id for clip in read),
         f"the store holds {len(stored)} clips, {len(read)} were read",
@@ -133,7 +133,7 @@ def check_shards_merged_equal_one_import(bench: DatasetBench) -> None:
     merged = bench.place.new_folder() / "merged.h5"
     digest = merge_stores(written, merged)
     assert whole is not None
-    require(digest == read_clips(whole).digest, "the merged shards differ from the import in one piece")
+    require(digest == open_clips(whole).digest, "the merged shards differ from the import in one piece")
 
 
 def check_units_can_be_pickled(bench: DatasetBench) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mg_data.contract import Console, DataError, StageResult, StoreError, UsageError
 from mg_data.labels import write_labels
-from mg_data.store import Provenance, PseudoStore, publish_text, read_store, write_logits
+from mg_data.store import Provenance, PseudoStore, open_store, publish_text, write_logits
 from mg_fusion.convert.names import MatchRule, NameMatch, check_unique, match_names
 from mg_fusion.convert.read import ScoreFile, ScoreFormat, annotation_names, read_score_file
 from mg_fusion.convert.write import write_score_file
@@ -145,7 +145,7 @@ def from_scores(
     if split is not None and names is None:
         raise UsageError("from-scores: --split is of the annotation pickle in --names; give it")
     # As long as nothing is known of the classes, a csv without header tells by itself whether it has names.
-    known: Any = read_store(against) if against is not None else None
+    known: Any = open_store(against) if against is not None else None
     if known is not None:
         known.close()
     count = (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mg_data.contract import MgError
-from mg_data.store import Provenance, Taint, read_store
+from mg_data.store import Provenance, Taint, open_store
 from mg_fusion.calibration import expected_calibration_error, reliability
 from mg_fusion.scoring import open_scored, score_pseudo
 from mg_fusion.stores import fuse_stores
@@ -251,7 +251,7 @@ def store_rows(run: Run) -> tuple[list[dict[str, Any]], dict[str, str]]:
     for path in sorted(run.folder.rglob("*.h5")):
         name = path.relative_to(run.folder).as_posix()
         try:
-            store = read_store(path)
+            store = open_store(path)
             store.close()
         except MgError as error:
             rows.append({"name": name, "problem": str(error)})

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import DataError, InputSpec, StoreError, UsageError
-from mg_data.store import read_streams
+from mg_data.store import open_streams
 from mg_data.video.codec import decode_frame
 from mg_rgb.augment import erase_box
 from mg_rgb.frames import Cutter, Frames, frame_numbers, mirrored, settle_process
@@ -97,7 +97,7 @@ class FrameModality:
                 f"modality {self.name}: with zoom {zoom} all {crops} crops would be the whole frame: "
                 "set zoom above 1, such as 1.143 (256 of 224 pixels)"
             )
-        self._store = read_streams(path, stream)
+        self._store = open_streams(path, stream)
         if self._store.encoding not in self.encodings:
             raise UsageError(
                 f"modality {self.name}: stream '{stream}' of {path} is stored as {self._store.encoding}, "

@@ -17,7 +17,7 @@ from mg_data.contract import (
     StageResult,
     UsageError,
 )
-from mg_data.store import publish_json, read_clips, read_store
+from mg_data.store import open_clips, open_store, publish_json
 
 
 def _read(number, count):
@@ -86,7 +86,7 @@ class MiddlePose:
 
 class MeanPose:
     def __init__(self, path, *, scale=1.0):
-        self.store, self.scale = read_clips(path), scale
+        self.store, self.scale = open_clips(path), scale
         self.clip_ids = self.store.clip_ids
         self.input = InputSpec(kind="keypoints", shape=(3, 1, 3), layout=self.store.layout)
 
@@ -171,7 +171,7 @@ class Nowhere:
 
 
 def count(*, console, store, out):
-    found = read_store(store)
+    found = open_store(store)
     found.close()
     publish_json(out, {"clips": len(found)})
     console.say(f"counted {store}")

@@ -104,21 +104,17 @@ def _json_folder(place: Path) -> Path | None:
 
 
 def _read_row(path: Path, row: int) -> tuple[int, NDArray[np.float32], list[Dropped]]:
-    from mg_data.store import read_clips
+    from mg_data.store import open_clips
 
-    store = read_clips(path)
-    try:
+    with open_clips(path) as store:
         return int(store.start[row]), store.joints(row), []
-    finally:
-        store.close()
 
 
 def _from_store(path: Path, videos: Sequence[str]) -> Keypoints:
     """Join a store of whole videos (one clip a video) by video id, or else by the id's stem."""
-    from mg_data.store import read_clips
+    from mg_data.store import open_clips
 
-    store = read_clips(path)
-    try:
+    with open_clips(path) as store:
         if not store.layout:
             raise DataError(f"{path}: is a clips store without keypoints")
         rows: dict[str, int] = {}
@@ -167,8 +163,6 @@ def _from_store(path: Path, videos: Sequence[str]) -> Keypoints:
             files=dict.fromkeys(joined, (path,)),
             notes=tuple(notes),
         )
-    finally:
-        store.close()
 
 
 def _read_pose(
