@@ -1,3 +1,3 @@
 """Contract, plugins, stores, data preparation and the mg command of multi-modal micro-gesture recognition."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
