@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mg_fusion.veto import Vetoes, find_vetoes
     from mg_fusion.vote import SoftVote, soft_vote
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 _HOMES = {
     "calibration": (
