@@ -20,7 +20,10 @@ METRICS = ("accuracy", "macro_f1", "mean_class_accuracy", "ece", "nll", "brier",
 def commit() -> str:
     """Return the commit of the tree, marked if it has changes."""
     done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout.strip() or "unknown"
 
