@@ -20,25 +20,25 @@ from mg_adapt.branch import (
     build_model,
     check_recordable,
     choose_device,
-    data_taint,
     deterministic_operations,
     open_modality,
     probe_feature_dim,
     set_threads,
 )
-from mg_adapt.checkpoint import Checkpoint, save_checkpoint
+from mg_adapt.checkpoint import save_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.data import mirror_permutation, select_training_clips
 from mg_adapt.files import file_digest
 from mg_adapt.recipe import Recipe, read_settings, resolve_recipe
 from mg_adapt.source_free import target_answers
 from mg_adapt.stages.train import log_path
+from mg_adapt.stages.trained import trained_checkpoint
 from mg_adapt.state import StateFolder
 from mg_adapt.trackers import open_trackers
 from mg_adapt.trainer import Trainer, TrainingTask
 from mg_data.contract import Console, Modality, StageResult, UsageError
 from mg_data.plugins import registry
-from mg_data.store import SplitStore, installed_versions, read_split, stored_digest
+from mg_data.store import SplitStore, read_split, stored_digest
 
 ADVERSARY = "domain-adversary"
 
@@ -139,32 +139,16 @@ def dann(
             result = trainer.run()
     finally:
         trainer.trackers.close()
-    digest = save_checkpoint(
-        out,
-        Checkpoint(
-            model=chosen.model.name,
-            model_options=chosen.model_options,
-            preset=chosen.preset,
-            modality=chosen.modality.name,
-            modality_options=chosen.modality_options,
-            input=source.input,
-            branch=branch,
-            class_names=parts.class_names,
-            vocabulary=parts.vocabulary,
-            dataset=parts.dataset,
-            mirror_classes=mirror_classes,
-            recipe=recipe.to_json(),
-            seed=seed,
-            epochs=len(result.history),
-            epoch=result.epoch,
-            parameters=parameters,
-            inputs=inputs,
-            versions=installed_versions(),
-            taint=clips.taint.union(data_taint(data)),
-            model_state=result.model_state,
-            loss_state=result.loss_state,
-        ),
+    checkpoint = trained_checkpoint(
+        *(chosen, source.input, parts, recipe, result, data),
+        taint=clips.taint,
+        branch=branch,
+        mirror_classes=mirror_classes,
+        seed=seed,
+        parameters=parameters,
+        inputs=inputs,
     )
+    digest = save_checkpoint(out, checkpoint)
     trainer.state.remove()
     network.load_state_dict(result.model_state)
     features = {

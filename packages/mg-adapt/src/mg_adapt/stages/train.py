@@ -20,18 +20,18 @@ from mg_adapt.branch import (
     check_recordable,
     check_soft_targets,
     choose_device,
-    data_taint,
     deterministic_operations,
     open_modality,
     probe_feature_dim,
     set_threads,
 )
-from mg_adapt.checkpoint import Checkpoint, save_checkpoint
+from mg_adapt.checkpoint import save_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.data import TrainingClips, mirror_permutation, select_training_clips
 from mg_adapt.engine import Engine, open_engine
 from mg_adapt.files import file_digest
 from mg_adapt.recipe import Recipe, read_settings, resolve_recipe
+from mg_adapt.stages.trained import trained_checkpoint
 from mg_adapt.state import StateFolder
 from mg_adapt.trackers import open_trackers
 from mg_adapt.trainer import Trainer, TrainingTask
@@ -41,7 +41,6 @@ from mg_data.store import (
     SplitStore,
     Taint,
     clip_keys,
-    installed_versions,
     read_pseudo,
     read_split,
     stored_digest,
@@ -155,29 +154,15 @@ def train(
         trainer.trackers.close()
     if not engine.first:
         return None
-    checkpoint = Checkpoint(
-        model=chosen.model.name,
-        model_options=chosen.model_options,
-        preset=chosen.preset,
-        modality=chosen.modality.name,
-        modality_options=chosen.modality_options,
-        input=source.input,
+    checkpoint = trained_checkpoint(
+        *(chosen, source.input, parts, recipe, result, data),
+        taint=_taint(clips, parts, validation, recipe),
         branch=branch,
-        class_names=parts.class_names,
-        vocabulary=parts.vocabulary,
-        dataset=parts.dataset,
         mirror_classes=mirror_classes,
-        recipe=recipe.to_json(),
         seed=seed,
-        epochs=len(result.history),
-        epoch=result.epoch,
         round=1 if labels is None else labels.round + 1,
         parameters=parameters,
         inputs=inputs,
-        versions=installed_versions(),
-        taint=_taint(clips, parts, validation, recipe).union(data_taint(data)),
-        model_state=result.model_state,
-        loss_state=result.loss_state,
     )
     digest = save_checkpoint(out, checkpoint)
     trainer.state.remove()
