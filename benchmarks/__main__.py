@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import depth_page, rgb_models_page, skeleton_speed_page, utd_page
+from benchmarks import depth_page, fusion_page, rgb_models_page, skeleton_speed_page, synth_page, utd_page
+from benchmarks.page_parts import spread
 from benchmarks.skeleton_utd import ROWS
 
 ROOT = Path(__file__).parent.parent
@@ -24,13 +25,6 @@ def _records() -> dict[tuple[str, int], dict[str, Any]]:
         record = json.loads(path.read_text(encoding="utf-8"))
         found[record["name"], record["seed"]] = record
     return found
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return "not run"
-    mean = 100 * statistics.mean(values)
-    return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} ± {100 * statistics.stdev(values):.2f}"
 
 
 def _section(name: str, seeds: tuple[int, ...], records: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
@@ -53,7 +47,7 @@ def _section(name: str, seeds: tuple[int, ...], records: dict[tuple[str, int], d
         for metric in ("accuracy", "macro_f1", "ece"):
             for when in ("before", "after"):
                 rows = [record["scores"].get(f"{row}/{when}") for record in have]
-                cells.append(_spread([item[metric] for item in rows if item]))
+                cells.append(spread([item[metric] for item in rows if item]))
         label = row
         parameters = ""
         if row in branches:
@@ -96,17 +90,19 @@ SKELETON_SEEDS = (0, 1, 2)
 SKELETON_PROTOCOLS = ("standard", "hard")
 
 
-def _skeleton_rows(protocol: str) -> list[str]:
+def _skeleton_rows(protocol: str, seeds: tuple[int, ...]) -> list[str]:
     cells: dict[str, dict[int, dict[str, Any]]] = {}
     for path in sorted((ROOT / "benchmarks" / "results").glob(f"skeleton-utd-{protocol}-*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         cells.setdefault(record["row"], {})[record["seed"]] = record
     lines = ["| row | accuracy | macro-F1 | seeds | not run | parameters | training, minutes |"]
     lines.append("|---|---|---|---|---|---|---|")
-    for row in [*(name for name in cells if name != "ensemble"), "ensemble"]:
+    rows = [name for name in cells if name != "ensemble"]
+    # The ensemble is made of what the protocol "choose" has chosen.
+    for row in rows if protocol == "choose" else [*rows, "ensemble"]:
         have = cells.get(row, {})
         found = [have[seed] for seed in sorted(have)]
-        missing = ", ".join(str(seed) for seed in SKELETON_SEEDS if seed not in have) or "-"
+        missing = ", ".join(str(seed) for seed in seeds if seed not in have) or "-"
         first = found[0] if found else {}
         spec = ROWS.get(row)
         what = f" ({spec['model']} `{spec['preset']}`, {spec['modality']})" if spec else ""
@@ -115,12 +111,10 @@ def _skeleton_rows(protocol: str) -> list[str]:
         parameters = f"{first['parameters']:,}" if first.get("parameters") else ""
         minutes = [record["train_seconds"] / 60 for record in found if "train_seconds" in record]
         time = f"{statistics.mean(minutes):.0f}" if minutes else ""
-        cells_text = [
-            _spread([record["scores"][key] for record in found]) for key in ("accuracy", "macro_f1")
-        ]
-        seeds = ", ".join(str(seed) for seed in sorted(have)) or "-"
+        cells_text = [spread([record["scores"][key] for record in found]) for key in ("accuracy", "macro_f1")]
+        done = ", ".join(str(seed) for seed in sorted(have)) or "-"
         lines.append(
-            f"| {row}{what} | {' | '.join(cells_text)} | {seeds} | {missing} | {parameters} | {time} |"
+            f"| {row}{what} | {' | '.join(cells_text)} | {done} | {missing} | {parameters} | {time} |"
         )
     return lines
 
@@ -135,7 +129,16 @@ def _skeleton() -> list[str]:
     )
     lines.append("Minutes are of one thread on a machine that did other work besides.")
     for protocol in SKELETON_PROTOCOLS:
-        lines += ["", f"### {protocol}", "", *_skeleton_rows(protocol)]
+        lines += ["", f"### {protocol}", "", *_skeleton_rows(protocol, SKELETON_SEEDS)]
+    lines += [
+        "",
+        "### choose",
+        "",
+        "Where the members of the ensemble were chosen, among the training people: train on 1, 3, 5, test",
+        "on 7.",
+        "",
+        *_skeleton_rows("choose", (0,)),
+    ]
     return lines
 
 
@@ -199,6 +202,8 @@ def page() -> str:
     lines += _skeleton()
     lines += ["", "## Start-up", "", _startup()]
     lines += ["", "## Data preparation: speed and memory", "", *_ratios()]
+    lines += fusion_page.sections()
+    lines += synth_page.section()
     lines += skeleton_speed_page.section()
     lines += rgb_models_page.section()
     lines += depth_page.section()

@@ -48,3 +48,22 @@ def test_results_page_is_made_of_the_records_alone() -> None:
         [sys.executable, "-m", "benchmarks", "--check"], cwd=ROOT, capture_output=True, check=False
     )
     assert done.returncode == 0, "docs/results.md is out of date: run 'make bench'"
+
+
+def test_every_record_is_read_for_the_results_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A measurement that no section reads would lie there unseen."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.__main__ import page
+
+    read: set[Path] = set()
+    read_text = Path.read_text
+
+    def reading(path: Path, *arguments: object, **options: object) -> str:
+        read.add(path)
+        return read_text(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "read_text", reading)
+    page()
+    records = set((ROOT / "benchmarks" / "results").glob("*.json"))
+    assert records
+    assert {path.name for path in records - read} == set()
