@@ -6,29 +6,61 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over processes; its gradient is the sum of theirs."""
+class _Normalise(torch.autograd.Function):
+    """x -> ((x - mean) / std * weight + bias, mean, variance) over the rows of all processes.
+
+    The passes over memory are those of torch's own BatchNorm; between them, processes exchange two numbers a
+    channel and their count in the forward pass, and two a channel in the backward pass.
+    """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        torch.distributed.all_reduce(total)
-        return total
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        # Statistics take the type of the running ones, which this call looks at for nothing else.
+        like = weight.new_zeros(len(weight))
+        own_mean, own_variance = torch.batch_norm_update_stats(x, like, like, 0.0)
+        count = own_mean.new_tensor([x.numel() / x.shape[1]])
+        own = torch.cat([count, own_mean, own_variance])
+        everyone = [torch.empty_like(own) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(everyone, own)
+        gathered = torch.stack(everyone)  # (processes, 1 + 2 C)
+        counts, (means, variances) = gathered[:, :1], gathered[:, 1:].chunk(2, dim=1)
+        total = counts.sum()
+        share = counts / total  # (processes, 1)
+        mean = (share * means).sum(dim=0)
+        # Of centred values: the difference of two large means of squares would lose digits.
+        variance = (share * (variances + (means - mean).square())).sum(dim=0)
+        ctx.save_for_backward(x, weight, mean, variance, total)
+        ctx.eps = eps
+        out = torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, eps)[0]
+        ctx.mark_non_differentiable(mean, variance, total)
+        return out, mean, variance, total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.contiguous().clone()
-        torch.distributed.all_reduce(total)
-        return total
-
-
-def _summed(values: Tensor) -> Tensor:
-    apply: Any = _Sum.apply
-    result: Tensor = apply(values)
-    return result
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, mean, variance, total = ctx.saved_tensors
+        # Of weight and bias, this process's part: whoever sums gradients over processes sums these too.
+        _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [False, True, True]
+        )
+        sums = torch.cat([of_weight, of_bias])
+        torch.distributed.all_reduce(sums)
+        sum_of_products, sum_of_gradients = sums.chunk(2)  # gradient times normalised x; gradient
+        # weight / std * (gradient - mean of gradients - normalised x * mean of products)
+        inverse = torch.rsqrt(variance + ctx.eps)
+        scale = weight * inverse
+        slope = -scale * inverse * sum_of_products / total
+        offset = -scale * sum_of_gradients / total - slope * mean
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        scale, slope, offset = scale.view(shape), slope.view(shape), offset.view(shape)
+        of_x = torch.addcmul(offset, x.float(), slope).addcmul_(gradient.float(), scale)
+        return of_x.to(x.dtype), of_weight, of_bias, None
 
 
 class WholeBatchNorm(_BatchNorm):
@@ -47,21 +79,13 @@ class WholeBatchNorm(_BatchNorm):
         """Return (N, C, ...) normalised values."""
         if not (self.training and self.divided):
             return super().forward(input)
-        others = [axis for axis in range(input.ndim) if axis != 1]
-        shape = [1, -1] + [1] * (input.ndim - 2)
-        values = input.float()
-        count = values.new_tensor([values.numel() / values.shape[1]])
-        sums = _summed(torch.cat([values.sum(others), count]))
-        total = sums[-1].detach()
-        mean = sums[:-1] / total
-        centred = values - mean.view(shape)
-        # Centred first: the difference of two large sums of squares would lose digits.
-        variance = _summed(centred.square().sum(others)) / total
-        self._update(mean.detach(), (variance * total / (total - 1)).detach())
-        normalised = centred * torch.rsqrt(variance + self.eps).view(shape)
-        if self.affine:
-            normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
-        result: Tensor = normalised.to(input.dtype)
+        whole = torch.promote_types(input.dtype, torch.float32)
+        weight: Tensor = self.weight if self.affine else input.new_ones(input.shape[1], dtype=whole)
+        bias: Tensor = self.bias if self.affine else input.new_zeros(input.shape[1], dtype=whole)
+        apply: Any = _Normalise.apply
+        out, mean, variance, total = apply(input, weight, bias, self.eps)
+        self._update(mean, variance * total / (total - 1))
+        result: Tensor = out
         return result
 
     @torch.no_grad()
