@@ -1,4 +1,4 @@
-"""Make docs/results.md of the records in results/; ``--check`` only says whether it is up to date."""
+"""Make docs/results.md and docs/model-zoo.md of the records in results/; ``--check``: are they up to date?"""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import depth_page, fusion_page, rgb_models_page, skeleton_speed_page, synth_page, utd_page
+from benchmarks import (
+    depth_page,
+    fusion_page,
+    rgb_models_page,
+    skeleton_speed_page,
+    synth_page,
+    utd_page,
+    zoo_page,
+)
 from benchmarks.page_parts import spread
 from benchmarks.skeleton_utd import ROWS
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "results.md"
+DOCS = ROOT / "docs"
 # Runs that the page shows, with the seeds that belong to each; a missing one reads "not run".
 RUNS = {"utd-mhad": (0, 1, 2), "demo": (0,)}
 SUMMARY_ROWS = ("single-best", "equal-weight", "fused")
@@ -212,13 +220,18 @@ def page() -> str:
 
 
 def main() -> int:
-    """Write or check the page."""
-    text = page()
-    if "--check" in sys.argv:
-        return 0 if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text else 1
-    PAGE.write_text(text, encoding="utf-8")
-    print(PAGE.relative_to(ROOT))
-    return 0
+    """Write or check the pages."""
+    stale = []
+    for name, text in (("results.md", page()), ("model-zoo.md", zoo_page.page())):
+        path = DOCS / name
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+            print(path.relative_to(ROOT))
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+    for name in stale:
+        print(f"docs/{name} is out of date: run 'make bench'", file=sys.stderr)
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

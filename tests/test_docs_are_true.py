@@ -43,16 +43,21 @@ def test_the_site_builds_without_a_warning_or_a_dead_link(tmp_path: Path) -> Non
     assert (tmp_path / "site" / "tutorials" / "fuse-scores.html").exists()
 
 
-def test_results_page_is_made_of_the_records_alone() -> None:
+def test_results_and_model_zoo_are_made_of_the_records_alone() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--check"], cwd=ROOT, capture_output=True, check=False
+        [sys.executable, "-m", "benchmarks", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.returncode == 0, "docs/results.md is out of date: run 'make bench'"
+    assert done.returncode == 0, done.stderr
 
 
-def test_every_record_is_read_for_the_results_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_record_is_read_for_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """A measurement that no section reads would lie there unseen."""
     monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import zoo_page
     from benchmarks.__main__ import page
 
     read: set[Path] = set()
@@ -64,6 +69,20 @@ def test_every_record_is_read_for_the_results_page(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Path, "read_text", reading)
     page()
+    zoo_page.page()
     records = set((ROOT / "benchmarks" / "results").glob("*.json"))
     assert records
     assert {path.name for path in records - read} == set()
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_sizes_in_the_model_zoo_are_those_of_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built anew: parameters, sample and feature of every preset."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.model_sizes import measure
+    from benchmarks.page_parts import record
+
+    found = record("model-sizes")
+    assert found is not None
+    assert found["models"] == measure(), "run 'python -m benchmarks.model_sizes', then 'make bench'"

@@ -9,6 +9,8 @@ from mg_skeleton.records_heatmaps import HEATMAP_MODELS
 _DECOUPLED_STCNN = ModelSpec(
     name="decoupled-stcnn",
     summary="(1 x 3) spatial and (5 x 1) temporal convolutions over keypoints (paper 3.1)",
+    source="Zhang et al.: A Multi-Modal Framework with Cross-Subject Pseudo-Labeling and Semantic Alignment "
+    "for Micro-Gesture Recognition",
     factory="mg_skeleton.decoupled_stcnn:build",
     modalities=("joint", "joint-motion", "limb", "limb-motion", "motion"),
     options={
@@ -53,6 +55,7 @@ _DECOUPLED_STCNN = ModelSpec(
 _POSEC3D = ModelSpec(
     name="posec3d",
     summary="SlowOnly 3D ResNet over heatmaps of keypoints and limbs (paper 3.1)",
+    source="Duan et al.: Revisiting Skeleton-based Action Recognition, CVPR 2022, arXiv 2104.13586",
     factory="mg_skeleton.posec3d:build",
     modalities=("heatmap",),
     options={
