@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES := packages/mg-data packages/mg-skeleton packages/mg-rgb packages/mg-adapt packages/mg-fusion
 SOURCES := $(PACKAGES) examples tests conftest.py tools benchmarks
-EDITABLE := -e "packages/mg-data[prep,plot,pose,testing]" -e "packages/mg-skeleton[fast,onnx]" -e "packages/mg-rgb[hf]" \
+EDITABLE := -e "packages/mg-data[prep,plot,pose,explore,testing]" -e "packages/mg-skeleton[fast,onnx]" -e "packages/mg-rgb[hf]" \
 	-e "packages/mg-adapt[fabric,ray,tensorboard]" -e "packages/mg-fusion[report,fast,stacking]"
 TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl scikit-learn build hatchling towncrier mkdocs-material playwright
 # One thread a test process: two of them share the cores.

@@ -72,6 +72,16 @@ COMMANDS = (
         factory="mg_data.cli.doctor:doctor",
     ),
     CommandSpec(
+        path=("explore",),
+        summary="Look at the clips of a run in the browser: filter, play, correct (extra 'explore').",
+        factory="mg_data.explore.command:explore",
+        params=(
+            Param(name="run", type="path", positional=True, required=True, help="folder of 'mg run'"),
+            Param(name="port", type="int", default=8765, help="of this machine alone; 0 takes any free one"),
+            Param(name="browser", type="bool", default=True, help="open the page"),
+        ),
+    ),
+    CommandSpec(
         path=("store", "info"),
         summary=f"Describe a store: header, rows, taint, provenance {_JSON_NOTE}.",
         factory="mg_data.cli.stores:info",

@@ -48,9 +48,9 @@ class ClipView:
 class Look:
     """How clips are drawn.
 
-    layout: of the skeleton, None for none. camera: fx, fy, cx, cy, for keypoints in metres. image_size:
-    width and height that the keypoints are in pixels of. size: longer side of a drawn frame. heatmap: draw
-    the projected heatmaps beside it.
+    layout: of the keypoints, None if there are none. camera: fx, fy, cx, cy, for keypoints in metres.
+    image_size: width and height that the keypoints are in pixels of. size: longer side of a drawn frame.
+    heatmap: draw the projected heatmaps beside it. skeleton, box: draw them over it.
     """
 
     layout: LayoutSpec | None
@@ -59,6 +59,8 @@ class Look:
     size: int = 480
     min_confidence: float = 0.1
     heatmap: bool = False
+    skeleton: bool = True
+    box: bool = True
 
 
 def choose_look(
@@ -150,11 +152,10 @@ def gather(store: ClipsStore, row: int, frames: int, crops: StreamsStore | None,
     )
 
 
-def canvases(clip: ClipView, look: Look) -> Iterator[NDArray[np.uint8]]:
-    """Yield an empty image for each drawn frame."""
-    width, height = look.image_size
-    for _ in clip.numbers:
-        yield np.full((height, width, 3), _CANVAS_GREY, np.uint8)
+def blank(image_size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return an empty (H, W, 3) image for a width and a height."""
+    width, height = image_size
+    return np.full((height, width, 3), _CANVAS_GREY, np.uint8)
 
 
 def draw_frame(frame: NDArray[np.uint8], clip: ClipView, index: int, look: Look) -> NDArray[np.uint8]:
@@ -174,14 +175,14 @@ def draw_frame(frame: NDArray[np.uint8], clip: ClipView, index: int, look: Look)
         )
     scale = (wide / known[0], high / known[1])
     beside: list[NDArray[np.uint8]] = []
-    if clip.boxes is not None:
+    if look.box and clip.boxes is not None:
         box_scale = (wide / width, high / height) if clip.boxes_of_frames else scale
         image = draw_box(image, clip.boxes[index] * [*box_scale, *box_scale])
     if look.layout is not None and clip.joints is not None:
         people = clip.joints[index]
         if look.heatmap:
             beside = [_heatmap(people, clip, index, look, high)]
-        for points in people:
+        for points in people if look.skeleton else ():
             image = draw_skeleton(
                 image,
                 points,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import Console, DataError, DatasetSpec, FrameSource, StageResult, UsageError
-from mg_data.drawing.clip import ClipView, Look, as_rgb, canvases, choose_look, draw_frame, gather
+from mg_data.drawing.clip import ClipView, Look, as_rgb, blank, choose_look, draw_frame, gather
 from mg_data.drawing.sheet import Tile, contact_sheet, write_png, write_video
 from mg_data.plugins import registry, resolve
 from mg_data.prepare.extras import require
@@ -41,7 +41,10 @@ def _read_frames(source: FrameSource, clip: ClipView) -> Iterator[NDArray[Any]]:
 
 
 def _tiles(source: FrameSource | None, clip: ClipView, look: Look) -> Iterator[Tile]:
-    frames = as_rgb(_read_frames(source, clip)) if source is not None else canvases(clip, look)
+    if source is None:
+        frames: Iterator[NDArray[np.uint8]] = (blank(look.image_size) for _ in clip.numbers)
+    else:
+        frames = as_rgb(_read_frames(source, clip))
     drawn = 0
     for index, frame in enumerate(frames):
         number = int(clip.numbers[index])
