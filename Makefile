@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PACKAGES := packages/mg-data packages/mg-skeleton packages/mg-rgb packages/mg-adapt packages/mg-fusion
 SOURCES := $(PACKAGES) examples tests conftest.py tools benchmarks
 EDITABLE := -e "packages/mg-data[prep,plot,pose,explore,testing]" -e "packages/mg-skeleton[fast,onnx]" -e "packages/mg-rgb[hf]" \
-	-e "packages/mg-adapt[fabric,ray,tensorboard]" -e "packages/mg-fusion[report,fast,stacking]"
+	-e "packages/mg-adapt[fabric,ray,tensorboard]" -e "packages/mg-fusion[report,embed,fast,stacking]"
 TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl scikit-learn build hatchling towncrier mkdocs-material playwright
 # One thread a test process: two of them share the cores.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import StageResult
-from mg_data.labels import write_labels
-from mg_data.store import clip_keys, write_logits, write_pseudo
+from mg_data.labels import read_labels, write_labels
+from mg_data.store import Provenance, clip_keys, write_features, write_logits, write_pseudo, write_split
 
 CLASSES = ("rub hands", "touch <ear> & nose", "fold arms", "shrug", "scratch")
 DATASET = "toy"
@@ -86,6 +86,58 @@ def write_toy(
     return paths, truth
 
 
+def write_toy_split(folder: Path, val_truth: Path) -> None:
+    """Write data/split.h5: 240 training clips with a long tail, and the other clips of make_run."""
+    sizes = (150, 60, 24, 5, 1)
+    val = read_labels(val_truth)
+    parts = [
+        ("train", f"train{i:03d}", label, f"t{i % 6}") for i, label in enumerate(np.repeat(range(5), sizes))
+    ]
+    parts += [("val", clip, label, f"v{i % 3}") for i, (clip, label) in enumerate(val.items())]
+    parts += [("target", f"target{i:03d}", -1, f"s{i % 5}") for i in range(120)]
+    names, ids, labels, subjects = zip(*parts, strict=True)
+    write_split(
+        folder / "data" / "split.h5",
+        dataset=DATASET,
+        clip_ids=ids,
+        names=names,
+        labels=labels,
+        subject_ids=subjects,
+        class_names=CLASSES,
+    )
+
+
+def write_toy_features(folder: Path, dimensions: int = 8) -> Path:
+    """Write features of the target clips beside the checkpoint that made them, which holds their anchors."""
+    from safetensors.numpy import save_file
+
+    generator = np.random.default_rng(3)
+    anchors = np.linalg.qr(generator.normal(size=(dimensions, len(CLASSES))))[0].T * 4
+    truth = read_labels(folder / "data" / "labels.csv")
+    values = (
+        np.array([anchors[label] for label in truth.values()])
+        + generator.normal(size=(120, dimensions)) * 0.5
+    )
+    checkpoint = folder / "round2" / "rgb.safetensors"
+    save_file(
+        {"loss.orthogonal-semantic.anchors": anchors.astype(np.float32)},
+        checkpoint,
+        metadata={"mg": json.dumps({"sha256": "feed"})},
+    )
+    path = folder / "round2" / "features-rgb.h5"
+    write_features(
+        path,
+        clip_ids=list(truth),
+        features={"feature": values},
+        dataset=DATASET,
+        class_names=CLASSES,
+        provenance=Provenance(
+            command="mg predict --features", config={"branch": "rgb"}, inputs={"checkpoint": "sha256:feed"}
+        ),
+    )
+    return path
+
+
 def make_run(folder: Path) -> Path:
     """Write a run folder as ``mg run`` leaves it: two rounds, three branches, one of them of weight 0."""
     from mg_fusion.commands.fuse import fuse
@@ -105,6 +157,7 @@ def make_run(folder: Path) -> Path:
             fuse(console=talk, stores=target, out=fused, fit=val, labels=val_truth)
             (folder / "data").mkdir()
             truth.rename(folder / "data" / "labels.csv")
+            write_toy_split(folder, val_truth)
         else:
             fuse(console=talk, stores=target, out=fused, params=folder / "round1" / "fusion.json")
         fuse(console=talk, stores=target, out=equal)
@@ -163,5 +216,7 @@ def make_run(folder: Path) -> Path:
         }
         for name in branches
     ]
-    (folder / "run.json").write_text(json.dumps({"name": "toy <run>", "seed": 3, "branches": described}))
+    head = {"name": "toy <run>", "seed": 3, "branches": described, "recipe": {"name": "toy", "seed": 3}}
+    (folder / "run.json").write_text(json.dumps(head))
+    write_toy_features(folder)
     return folder

@@ -318,6 +318,13 @@ REPORT = StageSpec(
             type="path",
             flags=("-o",),
         ),
+        Param(
+            name="embedding",
+            help="how feature stores in the run folder are drawn; t-SNE needs the extra embed (auto: t-SNE "
+            "where it is installed, else PCA)",
+            default="auto",
+            choices=("auto", "tsne", "pca"),
+        ),
     ),
 )
 
