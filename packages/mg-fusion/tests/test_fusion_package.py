@@ -9,6 +9,7 @@ import sys
 import mg_fusion
 from mg_data.plugins import resolve
 from mg_fusion.records import FUSERS, STAGES
+from mg_fusion.records_compare import COMPARE
 from mg_fusion.records_scores import CALIBRATE, COMMANDS
 
 
@@ -35,7 +36,7 @@ def test_every_public_name_exists() -> None:
 
 
 def test_stages_take_just_the_parameters_of_their_records() -> None:
-    for spec in (*STAGES, CALIBRATE, *COMMANDS):
+    for spec in (*STAGES, CALIBRATE, *COMMANDS, COMPARE):
         parameters = dict(inspect.signature(resolve(spec.factory)).parameters)
         assert parameters.pop("console").kind is inspect.Parameter.KEYWORD_ONLY
         assert set(parameters) == {param.name for param in spec.params}

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from mg_data.contract import CommandSpec, FuserSpec, StageSpec, hookimpl
 from mg_fusion.records import FUSERS, STAGES
+from mg_fusion.records_compare import COMPARE
 from mg_fusion.records_scores import CALIBRATE, COMMANDS
 
 
@@ -23,5 +24,5 @@ def mg_register_stages() -> Iterable[StageSpec]:
 
 @hookimpl
 def mg_register_commands() -> Iterable[CommandSpec]:
-    """Conversion of score files, check of submissions."""
-    return COMMANDS
+    """Conversion of score files, check of submissions, comparison of runs."""
+    return (*COMMANDS, COMPARE)
