@@ -207,10 +207,13 @@ function listen() {
   for (const id of ["stream", "skeleton", "box", "heatmap"]) byId(id).addEventListener("change", guard(draw));
   byId("correction").addEventListener("submit", guard(save));
   document.addEventListener("keydown", (event) => {
-    if (event.target.closest("input, select, button")) return;
+    if (event.target.closest("input, select")) return;
     if (event.key === "j") step(1);
     if (event.key === "k") step(-1);
-    if (event.key === " " && state.clip) { event.preventDefault(); byId("play").click(); }
+    if (event.key === " " && state.clip && !event.target.closest("button")) {
+      event.preventDefault();
+      byId("play").click();
+    }
   });
 }
 
