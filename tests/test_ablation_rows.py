@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import ROOT
 
 from mg_adapt.run.ablation import plan_ablation
 from mg_adapt.run.ablation_summary import markdown, percent
@@ -14,7 +15,7 @@ from mg_adapt.run.settings import load
 from mg_data.contract import MgError, UsageError
 from mg_data.plugins import registry
 
-RECIPES = Path(__file__).parents[3] / "recipes"
+RECIPES = ROOT / "recipes"
 RECIPE = """
 name = "small"
 flip = true
