@@ -212,6 +212,7 @@ def page() -> str:
     lines += ["", "## Data preparation: speed and memory", "", *_ratios()]
     lines += fusion_page.sections()
     lines += synth_page.section()
+    lines += training_page.section()
     lines += skeleton_speed_page.section()
     lines += rgb_models_page.section()
     lines += depth_page.section()

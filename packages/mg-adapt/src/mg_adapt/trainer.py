@@ -32,6 +32,7 @@ from mg_adapt.data import (
 from mg_adapt.engine import Engine, one_process
 from mg_adapt.epoch_log import EpochLog
 from mg_adapt.loading import raised
+from mg_adapt.memory import keep_freed_memory
 from mg_adapt.state import (
     StateFolder,
     on_cpu,
@@ -146,6 +147,8 @@ class Trainer:
         """
         if self.engine.first:
             self.state.acquire()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         try:
             return self._run()
         except BaseException:
