@@ -14,6 +14,7 @@ from benchmarks import (
     rgb_models_page,
     skeleton_speed_page,
     synth_page,
+    training_page,
     utd_page,
     zoo_page,
 )
