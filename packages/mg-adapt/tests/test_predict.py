@@ -70,6 +70,10 @@ def test_a_shard_without_a_clip_writes_nothing_and_a_wrong_one_is_refused(
     empty = next(i for i, result in enumerate(results, 1) if not result.data["clips"])
     assert "holds none of the 9 clips of 'val'" in results[empty - 1].text
     assert not (tmp_path / f"{empty}.h5").exists()
+    with pytest.raises(UsageError, match="--clips: modality 'drift' has one view of each clip"):
+        infer(trained, tmp_path / "t.h5", clips=3)
+    with pytest.raises(UsageError, match="--clips must be at least 0, found -1"):
+        infer(trained, tmp_path / "t.h5", clips=-1)
     with pytest.raises(UsageError, match="--shard is '5/4', wanted i/n"):
         infer(trained, tmp_path / "t.h5", shard="5/4")
 

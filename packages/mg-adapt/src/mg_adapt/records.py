@@ -178,6 +178,12 @@ _PREDICT = StageSpec(
         ),
         Param(name="flip", help="average with mirrored views (default: as trained)", type="bool"),
         Param(
+            name="clips",
+            help="average so many views of different times of a clip, 0 = as trained",
+            type="int",
+            default=0,
+        ),
+        Param(
             name="bn_adapt",
             help="estimate BatchNorm statistics anew on these clips (they then count as selected on)",
             type="bool",

@@ -47,6 +47,7 @@ class PredictionJob:
     subset: str
     features: bool = False
     flip: bool | None = None
+    clips: int = 0
     bn_adapt: bool = False
     bn_batch: int = 32
     batch_size: int = 32
@@ -66,7 +67,7 @@ class Prediction:
         self.parts = read_split(job.split)
         # The checkpoint's options are complete: the preset they came from may have changed since.
         self.branch = resolve_branch(
-            trained.model, trained.modality, "", trained.model_options, trained.modality_options
+            trained.model, trained.modality, "", trained.model_options, _modality_options(trained, job.clips)
         )
         self.modality = open_modality(self.branch, job.data, self.parts.dataset)
         check_fit(job.checkpoint, trained, self.parts, job.data, self.modality)
@@ -120,6 +121,13 @@ class Prediction:
             )
 
 
+def _modality_options(trained: Checkpoint, clips: int) -> dict[str, Any]:
+    options = dict(trained.modality_options)
+    if clips and "clips" not in options:
+        raise UsageError(f"--clips: modality '{trained.modality}' has one view of each clip")
+    return {**options, "clips": clips} if clips else options
+
+
 def _select(parts: SplitStore, subset: str) -> tuple[NDArray[np.str_], NDArray[np.int32]]:
     names = set(parts.names.tolist())
     return parts.select(*(names if subset == "all" and "all" not in names else (subset,)))
@@ -135,6 +143,7 @@ def predict(
     out: Path,
     features: Path | None = None,
     flip: bool | None = None,
+    clips: int = 0,
     bn_adapt: bool = False,
     bn_batch: int = 32,
     batch_size: int = 32,
@@ -156,6 +165,8 @@ def predict(
         features: a second store to write, of kind ``features``: what the classifier reads, (N, d) under the
             name ``feature``, averaged over the views but not over mirrored ones, of clips with data.
         flip: average with mirrored views; None takes what the checkpoint was trained with.
+        clips: average so many views of different times of each clip; 0 takes what the checkpoint was trained
+            with. It has no part in training, so a checkpoint can be asked in either way.
         bn_adapt: first estimate BatchNorm statistics anew on these very clips, ``bn_batch`` at a time. The
             logits then say that the model was *selected on* them: it was fitted to them, and has learnt no
             label of theirs, true or given by a model, which is what *trained on* means here.
@@ -172,6 +183,8 @@ def predict(
     one_process("mg predict", ": share its clips out with --shard")
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, found {batch_size}")
+    if clips < 0:
+        raise UsageError(f"--clips must be at least 0, found {clips}")
     if workers < 0:
         raise UsageError(f"--workers must be at least 0, found {workers}")
     if features is not None and features.resolve() == out.resolve():
@@ -190,6 +203,7 @@ def predict(
         subset=subset,
         features=features is not None,
         flip=flip,
+        clips=clips,
         bn_adapt=bn_adapt,
         bn_batch=bn_batch,
         batch_size=batch_size,
@@ -263,6 +277,7 @@ def _publish(
     labels = opened.labels[mine] if (opened.labels >= 0).any() else None
     taint, tta = opened.taint(), opened.tta()
     adapted: dict[str, Any] = {"bn_adapt": True, "bn_batch": job.bn_batch} if job.bn_adapt else {}
+    adapted |= {"clips": job.clips} if job.clips else {}
     inputs = {
         "checkpoint": trained.digest,
         "data": stored_digest(job.data),
