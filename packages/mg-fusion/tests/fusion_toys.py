@@ -120,7 +120,7 @@ def write_toy_features(folder: Path, dimensions: int = 8) -> Path:
     )
     checkpoint = folder / "round2" / "rgb.safetensors"
     save_file(
-        {"loss.orthogonal-semantic.anchors": anchors.astype(np.float32)},
+        {"loss.orthogonal-semantic.anchors": np.ascontiguousarray(anchors, np.float32)},
         checkpoint,
         metadata={"mg": json.dumps({"sha256": "feed"})},
     )

@@ -58,7 +58,7 @@ def test_the_fitted_temperature_undoes_a_scale(scale: float) -> None:
 
 
 def test_the_fitted_temperature_is_the_minimum_of_the_nll() -> None:
-    from scipy.optimize import minimize_scalar
+    optimize = pytest.importorskip("scipy.optimize")
 
     for seed in range(30):
         logits, labels = toy_scores(50, [1.0], seed)
@@ -66,7 +66,7 @@ def test_the_fitted_temperature_is_the_minimum_of_the_nll() -> None:
         def loss(tau: float, logits: np.ndarray = logits, labels: np.ndarray = labels) -> float:
             return -float(np.log(softmax(logits[0], tau)[np.arange(50), labels]).mean())
 
-        best = minimize_scalar(loss, bounds=(0.05, 20.0), method="bounded", options={"xatol": 1e-9})
+        best = optimize.minimize_scalar(loss, bounds=(0.05, 20.0), method="bounded", options={"xatol": 1e-9})
         assert fit_temperature(logits[0], labels) == pytest.approx(best.x, abs=1e-4)
 
 

@@ -186,6 +186,9 @@ def test_an_anchor_stands_where_its_features_are(run_folder: Path) -> None:
     plot = embedding.build(run)["plots"][0]
     assert (plot["anchors"], plot["clips"], plot["dimensions"]) == (5, 120, 8)
     assert plot["remark"] == ""
+    # The toy's features are their anchors and a little noise.
+    assert plot["near"]["own"] == 1.0
+    assert 0.9 < plot["near"]["cosine"] < 1.0
 
 
 def test_features_without_their_checkpoint_say_why_there_are_no_anchors(tmp_path: Path) -> None:
@@ -208,8 +211,10 @@ def test_t_sne_keeps_groups_apart_and_draws_the_same_twice() -> None:
     pytest.importorskip("sklearn")
     generator = np.random.default_rng(0)
     values = np.concatenate([generator.normal(size=(30, 5)) * 0.1 + 5 * place for place in range(2)])
-    plane, again = (embed(values, values[:0], "tsne") for _ in range(2))
+    plane, again = (embed(values, np.eye(5)[:1] - 1, "tsne") for _ in range(2))
     assert np.array_equal(plane.points, again.points)
     first, second = plane.points[:30], plane.points[30:]
     apart = np.linalg.norm(first.mean(axis=0) - second.mean(axis=0))
     assert apart > 2 * max(first.std(), second.std())
+    # All components of the second group are large, the anchor points the other way: it stands amid the first.
+    assert np.linalg.norm(plane.anchors[0] - first.mean(axis=0)) < apart / 2

@@ -1,4 +1,8 @@
-"""Features and anchors in a plane: PCA, or t-SNE where scikit-learn (extra ``embed``) is installed."""
+"""Features and anchors in a plane: PCA, or t-SNE where scikit-learn (extra ``embed``) is installed.
+
+PCA moves an anchor like a feature. t-SNE has no such rule, and points that are far from all others land
+anywhere: there an anchor stands amid the clips whose features are most similar to it.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,8 @@ FloatArray = NDArray[np.float64]
 # Clips of a t-SNE: its time grows faster than their number. More are thinned out evenly.
 MOST_CLIPS = 1500
 _SEED = 0
+# Clips amid which t-SNE shows an anchor.
+NEIGHBOURS = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +71,12 @@ def principal(values: FloatArray, count: int) -> tuple[FloatArray, FloatArray, F
     return mean, directions, sizes[:count] ** 2 / total
 
 
+def unit(rows: FloatArray) -> FloatArray:
+    """Return rows of length 1."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1.0))
+
+
 def _pca(features: FloatArray, anchors: FloatArray, why: str) -> Plane:
     mean, directions, shares = principal(features, 2)
     if len(directions) < 2:
@@ -87,17 +99,17 @@ def _tsne(features: FloatArray, anchors: FloatArray) -> Plane:
     rows = np.unique(
         np.linspace(0, len(features) - 1, min(len(features), MOST_CLIPS)).round().astype(np.int64)
     )
-    everything = np.concatenate([features[rows], anchors])
-    mean, directions, _ = principal(everything, 50)
-    reduced = (everything - mean) @ directions.T
-    perplexity = min(30.0, (len(everything) - 1) / 3)
+    mean, directions, _ = principal(features[rows], 50)
+    reduced = (features[rows] - mean) @ directions.T
+    perplexity = min(30.0, (len(rows) - 1) / 3)
     placed = TSNE(perplexity=perplexity, init="pca", random_state=_SEED).fit_transform(reduced)
     points = np.asarray(placed, dtype=np.float64)
+    nearest = np.argsort(-(unit(anchors) @ unit(features[rows]).T), axis=1, kind="stable")[:, :NEIGHBOURS]
     why = f"{len(rows)} of {len(features)} clips, evenly chosen" if len(rows) < len(features) else ""
     return Plane(
         rows=rows,
-        points=points[: len(rows)],
-        anchors=points[len(rows) :],
+        points=points,
+        anchors=np.median(points[nearest], axis=1) if len(anchors) else np.empty((0, 2)),
         method="tsne",
         axes=("t-SNE, first axis (no unit)", "second axis (no unit)"),
         why=why,

@@ -40,6 +40,15 @@ def _allowed(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+def chance(value: float) -> str:
+    """Return a p-value; one too small for a number is not 0.
+
+    >>> chance(0.04521), chance(0.0)
+    ('0.0452', '< 1e-300')
+    """
+    return f"{value:.3g}" if value > 1e-300 else "< 1e-300"
+
+
 class Pages:
     """Renders the templates of the pages.
 
@@ -61,6 +70,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters["percent"] = percent
+        self._environment.filters["chance"] = chance
 
     def section(self, name: str, part: Mapping[str, Any]) -> str:
         """Return one section.

@@ -54,7 +54,7 @@ def landscape_chart(
             if not np.isnan(value):
                 level = int(np.clip((value - low) / span * LEVELS, 0, LEVELS - 1))
                 to = f" to {temperatures[column - 1]:g}" if column - 1 > begin else ""
-                tip = f"tau {temperatures[begin]:g}{to}, weight {weights[row]:.2f}: {shown(value)}"
+                tip = f"tau {temperatures[begin]:g}{to}, weight {weights[row]:.3g}: {shown(value)}"
                 x = left + begin * cell_x
                 parts.append(rect(x, y, (column - begin) * cell_x + 0.3, cell_y + 0.3, f"q{level}", tip))
             begin = column

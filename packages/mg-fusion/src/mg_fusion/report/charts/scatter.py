@@ -67,7 +67,12 @@ def scatter_chart(
             f'<g data-class="{index}" class="anchor {kind}">'
             f"{line(x - 5, y, x + 5, y, 'arm')}{line(x, y - 5, x, y + 5, 'arm')}"
             f"<title>anchor of {escape(class_names[index])}</title>"
-            + (text(x + 7, y + 3, short(class_names[index], 22), kind="tick") if index in colours else "")
-            + "</g>"
+            f"{_name(x, y, class_names[index]) if index in colours else ''}</g>"
         )
     return figure(_LEFT + _SIDE + 8, _TOP + _SIDE + 22, title, parts, "scatter")
+
+
+def _name(x: float, y: float, name: str) -> str:
+    """Return the name of an anchor, on the side where there is room for it."""
+    right = x > _LEFT + 0.72 * _SIDE
+    return text(x - 7 if right else x + 7, y + 3, short(name, 22), "end" if right else "start", "tick")

@@ -13,7 +13,7 @@ from mg_data.contract import MgError
 from mg_data.store import FeaturesStore, read_features, store_kind
 from mg_fusion.report.charts.scatter import place_points, scatter_chart
 from mg_fusion.report.charts.svg import SERIES, legend
-from mg_fusion.report.embed import embed
+from mg_fusion.report.embed import embed, unit
 from mg_fusion.report.run import AbsentError, Run
 
 # Feature stores that are shown: each takes seconds.
@@ -57,7 +57,10 @@ def _plot(run: Run, path: Path, place: int) -> dict[str, Any]:
     classes = _classes(run, store, order)
     # Anchors of classes without a clip here would crowd the plane with what nothing was drawn towards.
     anchored = np.array([index for index in range(len(anchors)) if (classes == index).any()], dtype=np.int64)
-    plane = embed(unit(features), unit(anchors[anchored]), run.embedding)
+    # Anchors are all of one length: directions are what tells.
+    features, anchors = unit(features), unit(anchors)
+    plane = embed(features, anchors[anchored], run.embedding)
+    near = nearest_anchor(features, classes, anchors)
     shown, classes = store.clip_ids[order][plane.rows], classes[plane.rows]
     points, crosses = place_points(plane.points, plane.anchors)
     counts = np.bincount(classes[classes >= 0], minlength=len(names))
@@ -75,15 +78,32 @@ def _plot(run: Run, path: Path, place: int) -> dict[str, Any]:
         "clips": len(shown),
         "dimensions": features.shape[1],
         "anchors": len(crosses),
+        "near": near,
         "remark": "; ".join(part for part in (plane.why, remark) if part),
         "points": {"x": points[:, 0].tolist(), "y": points[:, 1].tolist(), "id": shown.tolist()},
     }
 
 
-def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return rows of length 1: anchors are all of one length, so their directions are what tells."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1.0))
+def nearest_anchor(
+    features: NDArray[np.float64], classes: NDArray[np.int64], anchors: NDArray[np.float64]
+) -> dict[str, float] | None:
+    """Return how near features are to their own anchor, by cosine; None without anchors or known classes.
+
+    Args:
+        features: (N, d), anchors: (K, d), rows of length 1. classes: (N,), -1 unknown.
+
+    Returns:
+        ``own``: share of clips whose nearest anchor is that of their class. ``cosine``: mean to the own one.
+    """
+    known = np.flatnonzero((classes >= 0) & (classes < len(anchors)))
+    if not len(known):
+        return None
+    similarity = features[known] @ anchors.T
+    own = similarity[np.arange(len(known)), classes[known]]
+    return {
+        "own": float((similarity.argmax(axis=1) == classes[known]).mean()),
+        "cosine": float(own.mean()),
+    }
 
 
 def _classes(run: Run, store: FeaturesStore, order: NDArray[np.int64]) -> NDArray[np.int64]:

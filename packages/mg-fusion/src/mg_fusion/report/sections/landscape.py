@@ -34,11 +34,14 @@ def build(run: Run) -> dict[str, Any]:
     metric = vote.metric
     assert metric in METRICS
     step = float(vote.search.get("weight_step") or 0.05)
-    shares = np.linspace(0.0, 1.0, round(1 / step) + 1)
     chosen = vote.weights_for(joined.keys)
+    shares = np.tile(np.linspace(0.0, 1.0, round(1 / step) + 1), (len(chosen), 1))  # (M, W)
+    # Weights of a search in no steps are not on the grid: the nearest row gives way to them.
+    for place, weight in enumerate(chosen):
+        shares[place, np.abs(shares[place] - weight).argmin()] = weight
     grid = sorted({*TEMPERATURE_GRID, vote.temperature} if not vote.model_temperatures else TEMPERATURE_GRID)
-    slices = np.stack([_slice(chosen, place, shares) for place in range(len(chosen))])  # (M, W, M)
-    values = np.full((len(chosen), len(shares), len(grid)), np.nan)
+    slices = np.stack([_slice(chosen, place, row) for place, row in enumerate(shares)])  # (M, W, M)
+    values = np.full((*shares.shape, len(grid)), np.nan)
     for column, tau in enumerate(grid):
         probs = objective.probabilities(tau)
         found = objective.evaluate(metric, probs, slices.reshape(-1, len(chosen)))
@@ -66,10 +69,10 @@ def _charts(
         title, taken = f"{key}: weight {vote.weights[key]:.3g}", (vote.weights[key], tau)
         charts.append(
             landscape_chart(
-                sign * values[place], grid, shares.tolist(), flat[place], taken, title, bounds, unit
+                sign * values[place], grid, shares[place].tolist(), flat[place], taken, title, bounds, unit
             )
         )
-    at = [int(np.abs(shares - vote.weights[key]).argmin()) for key in keys]
+    at = [int(np.abs(row - vote.weights[key]).argmin()) for row, key in zip(shares, keys, strict=True)]
     column = int(np.abs(np.array(grid) - tau).argmin())
     return {
         "charts": charts,
