@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from mg_data.contract import StageResult
@@ -109,8 +110,7 @@ def write_toy_split(folder: Path, val_truth: Path) -> None:
 
 def write_toy_features(folder: Path, dimensions: int = 8) -> Path:
     """Write features of the target clips beside the checkpoint that made them, which holds their anchors."""
-    from safetensors.numpy import save_file
-
+    save_file = pytest.importorskip("safetensors.numpy").save_file
     generator = np.random.default_rng(3)
     anchors = np.linalg.qr(generator.normal(size=(dimensions, len(CLASSES))))[0].T * 4
     truth = read_labels(folder / "data" / "labels.csv")

@@ -95,6 +95,7 @@ def _pca(features: FloatArray, anchors: FloatArray, why: str) -> Plane:
 
 def _tsne(features: FloatArray, anchors: FloatArray) -> Plane:
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     rows = np.unique(
         np.linspace(0, len(features) - 1, min(len(features), MOST_CLIPS)).round().astype(np.int64)
@@ -102,7 +103,9 @@ def _tsne(features: FloatArray, anchors: FloatArray) -> Plane:
     mean, directions, _ = principal(features[rows], 50)
     reduced = (features[rows] - mean) @ directions.T
     perplexity = min(30.0, (len(rows) - 1) / 3)
-    placed = TSNE(perplexity=perplexity, init="pca", random_state=_SEED).fit_transform(reduced)
+    # One thread: sums come in one order wherever it is drawn, and a busy machine does not make it crawl.
+    with threadpool_limits(limits=1):
+        placed = TSNE(perplexity=perplexity, init="pca", random_state=_SEED).fit_transform(reduced)
     points = np.asarray(placed, dtype=np.float64)
     nearest = np.argsort(-(unit(anchors) @ unit(features[rows]).T), axis=1, kind="stable")[:, :NEIGHBOURS]
     why = f"{len(rows)} of {len(features)} clips, evenly chosen" if len(rows) < len(features) else ""
