@@ -226,10 +226,10 @@ def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path: Path, monkeypatch: 
 
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def without(name: str, *args: Any, **named: Any) -> Any:
-        if name in ("onnx", "onnxruntime"):
+        if name in ("onnx", "onnxscript", "onnxruntime"):
             raise ImportError(name)
         return builtins.__import__(name)
 
     monkeypatch.setattr("mg_skeleton.export.importlib.import_module", without)
-    with pytest.raises(UsageError, match="found no onnx and no onnxruntime"):
+    with pytest.raises(UsageError, match="found no onnx and no onnxscript and no onnxruntime"):
         export(console=Silent(), checkpoint=tmp_path / "a", out=tmp_path / "b")
