@@ -19,7 +19,7 @@ Method = Literal["auto", "pca", "tsne"]
 FloatArray = NDArray[np.float64]
 
 # Clips of a t-SNE: its time grows faster than their number. More are thinned out evenly.
-MOST_CLIPS = 1500
+MOST_CLIPS = 1000
 _SEED = 0
 # Clips amid which t-SNE shows an anchor.
 NEIGHBOURS = 3
