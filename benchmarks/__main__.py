@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks import (
     depth_page,
     fusion_page,
+    other_page,
     rgb_models_page,
     skeleton_speed_page,
     synth_page,
@@ -196,6 +197,15 @@ def _ratios() -> list[str]:
     return lines
 
 
+# Records with a section of their own, besides those of RATIOS.
+SHOWN = (
+    *("run-*", "skeleton-utd-*", "depth-utd-*", "imu-utd-*", "ablation-utd-*", "long-tail-utd-*"),
+    *("fusion-crossfit", "fusion-search", "fusion-scale", "fusion-scale-10000000", "fusion-import"),
+    *("startup", "synth", "skeleton-speed", "rgb-models", "trainer-overhead", "two-processes"),
+    "model-sizes",  # in the model zoo
+)
+
+
 def page() -> str:
     """Return docs/results.md."""
     records = _records()
@@ -218,6 +228,7 @@ def page() -> str:
     lines += rgb_models_page.section()
     lines += depth_page.section()
     lines += utd_page.imu_section() + utd_page.ablation_section() + utd_page.long_tail_section()
+    lines += other_page.section((*SHOWN, *(name for name, *_ in RATIOS)))
     return "\n".join(lines) + "\n"
 
 
