@@ -1,8 +1,9 @@
-"""Let the tests of this folder share helpers.py."""
+"""Let the tests of this folder share helpers.py, and use tools/."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "tools")]
