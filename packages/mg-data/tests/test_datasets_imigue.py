@@ -157,6 +157,36 @@ def test_a_list_of_clip_ids_is_taken_exactly(tmp_path: Path) -> None:
             import_imigue(tmp_path, ids="test.csv")
 
 
+def test_whole_videos_are_one_clip_each_without_a_label(tmp_path: Path) -> None:
+    points = write_video(tmp_path, "0001", "1,0,4\n2,5,9\n")
+    (clip,) = import_imigue(tmp_path, whole=True).all_clips()
+    assert (clip.clip_id, clip.video_id, clip.start, clip.stop, clip.label) == ("0001", "0001", 0, 20, -1)
+    assert clip.joints is not None
+    np.testing.assert_allclose(clip.joints[:, 0], points, rtol=1e-6)
+    for options, message in (
+        ({"whole": True, "background": 3}, "options background and whole exclude each other"),
+        ({"ids": "test.csv", "background": 3}, "options background and ids exclude each other"),
+        ({"ids": "test.csv", "whole": True}, "options whole and ids exclude each other"),
+        ({"background": 1.5}, r"option background is 1\.5, wanted a number of frames"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            import_imigue(tmp_path, **options)  # type: ignore[arg-type]
+
+
+def test_background_clips_lie_where_nothing_is_labelled(tmp_path: Path) -> None:
+    points = write_video(tmp_path, "0001", "1,3,6\n2,12,12\n")
+    data = import_imigue(tmp_path, background=3)
+    assert data.class_names == (*CLASS_NAMES, "background")
+    assert data.vocabulary == "imigue-32-background"
+    found = {clip.clip_id: clip for clip in data.all_clips()}
+    assert list(found) == ["0001_0", "0001_1", "0001_b0", "0001_b1", "0001_b2", "0001_b3"]
+    spans = [(found[f"0001_b{number}"].start, found[f"0001_b{number}"].stop) for number in range(4)]
+    assert spans == [(0, 3), (7, 10), (13, 16), (16, 19)]
+    assert {found[f"0001_b{number}"].label for number in range(4)} == {32}
+    np.testing.assert_allclose(found["0001_b1"].joints[:, 0], points[7:10], rtol=1e-6)  # type: ignore[index]
+    assert import_imigue(tmp_path).vocabulary == "imigue-32"
+
+
 def test_text_in_an_xlsx_is_named(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     book.active.append([f"c{index}" for index in range(411)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from mg_data.contract import RawClip, UsageError
 from mg_data.datasets.imigue.importer import import_imigue
-from mg_data.datasets.synthetic.corpus import write_corpus
+from mg_data.datasets.synthetic.corpus import Scenario, write_corpus
 from mg_data.datasets.synthetic.motion import GESTURES
 from mg_data.datasets.synthetic.plan import (
     TRAIN_COUNTS,
@@ -149,3 +150,14 @@ def test_the_first_version_of_the_corpus_stays_what_it_was(corpus: Path) -> None
         assert len(table) == frames
         # Another machine's sine may differ in the last bit, and so may a rounding.
         np.testing.assert_allclose(table[10, 13:16], elbow, atol=0.0011)
+
+
+def test_a_pause_parts_the_gestures_and_makes_nothing_else_of_a_clip() -> None:
+    video = plan_videos(PLAN)[0]
+    tight, apart = (Scenario(video, replace(PLAN, pause=pause)) for pause in (0.0, 2.0))
+    gaps = [[later[0] - earlier[1] for earlier, later in zip(s.spans, s.spans[1:])] for s in (tight, apart)]
+    assert max(gaps[0]) <= 10
+    assert all(1.0 * PLAN.fps <= gap <= 3.0 * PLAN.fps + 10 for gap in gaps[1])
+    assert len(apart.spans) == len(tight.spans) == len(video.labels)
+    assert apart.num_frames > apart.spans[-1][1] > tight.num_frames
+    assert replace(PLAN, pause=2.0).version == 2

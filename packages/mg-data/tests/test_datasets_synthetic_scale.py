@@ -206,6 +206,7 @@ def run_synth(out: Path, **options: object) -> StageResult:
         ({"clips": 4, "scene": "press", "movers": 1.5}, "--movers is 1.5, wanted 0 to 1"),
         ({"keypoints": "hands"}, "--keypoints is 'hands', wanted one of: both, openpose, light_hand"),
         ({"clips": 4, "seed": -1}, "--seed is -1"),
+        ({"clips": 4, "pause": -0.5}, "--pause is -0.5, wanted 0 to 60"),
     ],
 )
 def test_options_out_of_range_are_named(tmp_path: Path, options: dict[str, object], message: str) -> None:

@@ -10,6 +10,8 @@ _IMIGUE_OPTIONS = {
     "subjects": "subjects.csv",
     "ids": "",
     "image_size": "",
+    "whole": False,
+    "background": 0,
 }
 
 DATASETS: tuple[DatasetSpec, ...] = (

@@ -80,6 +80,12 @@ STAGES: tuple[StageSpec, ...] = (
                 type="float",
                 help="share of videos with motion behind the person; 0.6 in the scene press",
             ),
+            Param(
+                name="pause",
+                type="float",
+                default=0.0,
+                help="seconds, on average, that a person sits still between two gestures",
+            ),
             Param(name="seed", type="int", default=0, help="the corpus is a function of its options alone"),
             Param(name="workers", type="int", default=1, in_key=False, help="processes"),
         ),

@@ -52,6 +52,7 @@ def synth(
     scene: str | None = None,
     occlusion: float | None = None,
     movers: float | None = None,
+    pause: float = 0.0,
     seed: int = 0,
     workers: int = 1,
     console: Console,
@@ -95,6 +96,7 @@ def synth(
         share[name] = (usual if press else 0.0) if chosen is None else chosen
         _within(name, share[name], 0, 1)
     _within("fps", fps, 1, 240)
+    _within("pause", pause, 0, 60)
     _within("workers", workers, 1, 1024)
     _within("seed", seed, 0, 2**63)
     if video:
@@ -116,6 +118,7 @@ def synth(
         scene=scene,  # type: ignore[arg-type]  # checked above
         occlusion=share["occlusion"],
         movers=share["movers"],
+        pause=pause,
     )
     if not video and (height, width) != _CHALLENGE_SIZE:
         console.warn(f"without videos an import takes the frames to be 1280x720, not {size}")

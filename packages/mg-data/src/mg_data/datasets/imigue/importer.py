@@ -60,6 +60,8 @@ CLASS_NAMES = (
     "shake shoulder",
     "illustrative",
 )
+#: The class of clips in which nothing was labelled, with option ``background``.
+BACKGROUND = "background"
 IMAGE_SIZE = (720, 1280)
 #: option ``keypoints`` -> (layout, ending of the file's name, reader)
 KEYPOINT_FILES = {
@@ -89,9 +91,15 @@ def _choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def _read_video(
-    folder: Path, *, keypoints: str, labels: str, subject_id: str, wanted: frozenset[str] | None
+    folder: Path,
+    *,
+    keypoints: str,
+    labels: str,
+    subject_id: str,
+    wanted: frozenset[str] | None,
+    background: int = 0,
 ) -> tuple[list[RawClip], list[Dropped]]:
-    """Read all clips of one video; a unit of :func:`import_imigue`.
+    """Read all clips of one video, and clips of what lies between them; a unit of :func:`import_imigue`.
 
     Raises:
         DataError: the label csv or the keypoint file cannot be used.
@@ -124,7 +132,60 @@ def _read_video(
                 label=row.label,
             )
         )
+    free = free_spans([(row.start, row.stop) for row in rows], len(joints), background)
+    clips += [
+        RawClip(
+            clip_id=f"{video_id}_b{number}",
+            subject_id=subject_id,
+            video_id=video_id,
+            start=start,
+            stop=stop,
+            joints=joints[start:stop, None].copy(),
+            label=len(CLASS_NAMES),
+        )
+        for number, (start, stop) in enumerate(free)
+    ]
     return clips, dropped
+
+
+def free_spans(taken: Sequence[tuple[int, int]], length: int, frames: int) -> list[tuple[int, int]]:
+    """Return half-open spans of so many frames that meet none of the taken ones, from the left of each gap.
+
+    >>> free_spans([(4, 6), (20, 30)], 32, 6)
+    [(6, 12), (12, 18)]
+    """
+    if not frames:
+        return []
+    spans: list[tuple[int, int]] = []
+    free_from = 0
+    for start, stop in [*sorted(taken), (length, length)]:
+        last = min(start, length) - frames
+        spans += [(first, first + frames) for first in range(free_from, last + 1, frames)]
+        free_from = max(free_from, stop)
+    return spans
+
+
+def _read_whole(folder: Path, *, keypoints: str, subject_id: str) -> tuple[list[RawClip], list[Dropped]]:
+    """Read all frames of one video as a single clip without a label; a unit of :func:`import_imigue`.
+
+    Raises:
+        DataError: the keypoint file cannot be used.
+    """
+    video_id = folder.name
+    _, ending, read_keypoints = KEYPOINT_FILES[keypoints]
+    path = folder / f"{video_id}{ending}"
+    if not path.is_file():
+        raise DataError(f"{path}: does not exist (the keypoints of the video)")
+    joints = read_keypoints(path)
+    clip = RawClip(
+        clip_id=video_id,
+        subject_id=subject_id,
+        video_id=video_id,
+        start=0,
+        stop=len(joints),
+        joints=joints[:, None],
+    )
+    return [clip], []
 
 
 def _match_ids(listed: Sequence[str], counts: dict[str, int], path: Path) -> None:
@@ -144,6 +205,8 @@ def import_imigue(
     subjects: str = "subjects.csv",
     ids: str = "",
     image_size: str = "",
+    whole: bool = False,
+    background: int = 0,
 ) -> DatasetImport:
     """Read a tree in the challenge's layouts; the keypoints of one video are in memory at a time.
 
@@ -160,9 +223,12 @@ def import_imigue(
             only these clips are imported, and each must be there. For the challenge's list of test clips.
         image_size: WIDTHxHEIGHT that the keypoints are in pixels of; by default that of the first video, and
             without any video the challenge's 720x1280.
+        whole: one clip a video with all of its frames, without a label, as ``mg watch`` reads it.
+        background: also cut clips of so many frames out of what lies between the labelled ones, of a class
+            ``background`` behind the others; ``<vid>_b<number>`` is their id. 0 cuts none.
 
     Raises:
-        UsageError: an option's value is unknown.
+        UsageError: an option's value is unknown, or two that exclude each other.
         DataError: no video, a video twice, a malformed label csv, a class outside the convention, a clip id
             listed twice or without a clip.
     """
@@ -170,6 +236,13 @@ def import_imigue(
     source = Path(source)
     _choice("keypoints", keypoints, tuple(KEYPOINT_FILES))
     _choice("labels", labels, tuple(LABEL_CONVENTIONS))
+    if isinstance(background, bool) or not isinstance(background, int) or background < 0:
+        raise UsageError(f"imigue: option background is {background!r}, wanted a number of frames from 0 on")
+    if background and (whole or ids):
+        other = "whole" if whole else "ids"
+        raise UsageError(f"imigue: options background and {other} exclude each other: leave one out")
+    if whole and ids:
+        raise UsageError("imigue: options whole and ids exclude each other: leave one out")
     folders = _video_folders(source)
     if not folders:
         raise DataError(f"{source}: holds no video (wanted folders <vid> with <vid>_label.csv)")
@@ -191,12 +264,31 @@ def import_imigue(
             video_id: sum(f"{video_id}_{row}" in wanted for row in range(count))
             for video_id, count in counts.items()
         }
+    size = stated_size("imigue", image_size) or _image_size(folders)
+    if whole:
+        return DatasetImport(
+            class_names=CLASS_NAMES,
+            vocabulary="imigue-32",
+            layout=layout,
+            columns=("x", "y", "confidence"),
+            image_size=size,
+            sources=[
+                ClipSource(
+                    name=video_id,
+                    read=partial(
+                        _read_whole, folder, keypoints=keypoints, subject_id=subject_of.get(video_id, "")
+                    ),
+                    files=(folder / f"{video_id}{ending}",),
+                )
+                for video_id, folder in folders.items()
+            ],
+        )
     return DatasetImport(
-        class_names=CLASS_NAMES,
-        vocabulary="imigue-32",
+        class_names=(*CLASS_NAMES, BACKGROUND) if background else CLASS_NAMES,
+        vocabulary="imigue-32-background" if background else "imigue-32",
         layout=layout,
         columns=("x", "y", "confidence"),
-        image_size=stated_size("imigue", image_size) or _image_size(folders),
+        image_size=size,
         sources=[
             ClipSource(
                 name=video_id,
@@ -207,6 +299,7 @@ def import_imigue(
                     labels=labels,
                     subject_id=subject_of.get(video_id, ""),
                     wanted=wanted,
+                    background=background,
                 ),
                 clips=counts[video_id],
                 files=(folder / f"{video_id}_label.csv", folder / f"{video_id}{ending}"),

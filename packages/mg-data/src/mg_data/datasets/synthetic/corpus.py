@@ -47,7 +47,7 @@ def person(plan: CorpusPlan, subject: int) -> Style:
 
 
 def _timeline(
-    video: Video, rng: np.random.Generator, style: Style, fps: float
+    video: Video, rng: np.random.Generator, style: Style, fps: float, pause: float
 ) -> tuple[list[tuple[int, int]], int]:
     """Return half-open frames of each clip, and the video's length."""
     spans: list[tuple[int, int]] = []
@@ -57,6 +57,8 @@ def _timeline(
         stop = frame + max(8, round(seconds * fps))
         spans.append((frame, stop))
         frame = stop + int(rng.integers(3, 11))
+        if pause:  # drawn only where there is one: other corpora stay what they were
+            frame += round(pause * rng.uniform(0.5, 1.5) * fps)
     return spans, frame
 
 
@@ -104,7 +106,7 @@ class Scenario:
         self._plan = plan
         self._style = style = person(plan, video.subject)
         self._rng = rng = np.random.default_rng([plan.seed, VIDEO_STREAM, int(video.video_id)])
-        self.spans, self.num_frames = _timeline(video, rng, style, plan.fps)
+        self.spans, self.num_frames = _timeline(video, rng, style, plan.fps, plan.pause)
         pose: Pose = idle(rng, style, self.num_frames, plan.fps)
         for label, (start, stop) in zip(video.labels, self.spans):
             add_gesture(pose, label, start, stop, rng, style, plan.fps)
@@ -161,7 +163,7 @@ def _write_video(root: Path, video: Video, plan: CorpusPlan) -> int:
 def expected_bytes(plan: CorpusPlan) -> int:
     """Return about how many bytes the corpus will take; rather too few than too many."""
     clips = sum(len(video.labels) for video in plan_videos(plan))
-    frames = clips * (_MEAN_SECONDS * plan.fps + 6)
+    frames = clips * ((_MEAN_SECONDS + plan.pause) * plan.fps + 6)
     total = 0.0
     if plan.keypoints != "light_hand":
         total += frames * _OPENPOSE_BYTES

@@ -48,6 +48,7 @@ class CorpusPlan:
             boards, with patterned clothes, people of more kinds, and cameras farther away.
         occlusion: share of clips in which something hides a hand, movers: share of videos with motion
             behind the person (both in the scene ``press`` only).
+        pause: seconds, on average, that a person sits still between two clips, on top of a few frames.
     """
 
     clips: int
@@ -64,6 +65,7 @@ class CorpusPlan:
     scene: Scene = "studio"
     occlusion: float = 0.0
     movers: float = 0.0
+    pause: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return what corpus.json keeps: the options of the first version always, later ones where used."""
