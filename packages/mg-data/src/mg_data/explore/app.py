@@ -24,7 +24,7 @@ from mg_data.explore.listing import Listing
 from mg_data.explore.pictures import Overlay, Pictures
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 _LARGEST_BODY = 64 * 1024
