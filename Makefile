@@ -32,7 +32,7 @@ test: setup  ## Lint, types, arrows and all tests but those of test-slow
 	$(MAKE) --no-print-directory lint
 	$(PYTEST) -m "not extended" $(PYTEST_ARGS)
 
-test-slow: setup  ## Wheels in clean environments, killed runs, executed documentation
+test-slow: setup  ## Wheels in clean environments, killed runs, executed documentation, pages in a browser (apt install chromium)
 	$(PYTEST) -m extended $(PYTEST_ARGS)
 
 lint: setup  ## ruff, mypy, import-linter, declared dependencies

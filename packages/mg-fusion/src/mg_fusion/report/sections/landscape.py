@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_data.contract import MgError
+from mg_data.contract import DataError, MgError
 from mg_data.store import store_kind, stored_digest
 from mg_fusion.choosing import TEMPERATURE_GRID
 from mg_fusion.objective import METRICS, VoteObjective
@@ -28,7 +28,7 @@ def build(run: Run) -> dict[str, Any]:
     if vote.metric not in METRICS:
         raise AbsentError("temperature and weights were given and not searched, so there is no landscape")
     joined = fitted_stores(run, vote)
-    labels = fit_labels(joined.clip_ids, joined.labels, _truth(run), joined.class_names, joined.paths[0])
+    labels = _fitted_labels(run, joined)
     own = np.array([vote.model_temperatures.get(key, 1.0) for key in joined.keys])
     objective = VoteObjective(joined.logits / own[:, None, None], labels, joined.present)
     metric = vote.metric
@@ -102,9 +102,16 @@ def _slice(chosen: FloatArray, model: int, shares: FloatArray) -> NDArray[np.flo
     return np.asarray(weights)
 
 
-def _truth(run: Run) -> Any:
+def _fitted_labels(run: Run, joined: JoinedScores) -> NDArray[np.int64]:
+    """Return (N,) labels of the clips fitted on: those of the split, of the stores, or of labels.csv."""
     path = run.folder / "data" / "split.h5"
-    return read_truth(path) if path.exists() else run.truth
+    truth = read_truth(path) if path.exists() else None if joined.labels is not None else run.truth
+    try:
+        return fit_labels(joined.clip_ids, joined.labels, truth, joined.class_names, joined.paths[0])
+    except DataError as error:
+        raise AbsentError(
+            "the labels of the clips that the vote was fitted on are not in this run folder (data/split.h5)"
+        ) from error
 
 
 def fitted_stores(run: Run, vote: SoftVote) -> JoinedScores:
