@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ def write_answers(path: Path, answers: list[int], ids: list[str], classes: tuple
     probs[np.arange(len(ids)), answers] = 0.6
     write_probs(path, clip_ids=ids, values=probs, class_names=classes, dataset=DATASET)
     return path
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a complete run folder."""
+    return make_run(tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture
@@ -84,8 +91,8 @@ def test_clips_of_one_side_are_named_and_left_out(sides: dict[str, Path], tmp_pa
     assert talk.warned == ["compare: the second lacks 2 clips of the other, left out: 'c0', 'c1'"]
 
 
-def test_two_runs_are_compared_by_their_fused_rows_as_mg_score_does(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+def test_two_runs_are_compared_by_their_fused_rows_as_mg_score_does(run_folder: Path, tmp_path: Path) -> None:
+    folder = run_folder
     out = tmp_path / "compare.html"
     found = compare(console=Talk(), first=folder / "round1" / "target-fused.h5", second=folder, out=out)
     wanted = score(
@@ -109,8 +116,8 @@ def test_two_runs_are_compared_by_their_fused_rows_as_mg_score_does(tmp_path: Pa
     assert "target-fused.h5 → run" in page
 
 
-def test_a_row_of_the_runs_can_be_named(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+def test_a_row_of_the_runs_can_be_named(run_folder: Path) -> None:
+    folder = run_folder
     data = compare(console=Talk(), first=folder, second=folder, row="rgb/before").data
     assert data["first"]["row"] == data["second"]["row"] == "rgb/before"
     assert data["counts"]["fixed"] == data["counts"]["broken"] == 0
@@ -140,8 +147,9 @@ def test_what_cannot_be_compared_is_refused_in_one_line(sides: dict[str, Path], 
         refused(second=tmp_path / "empty")
 
 
-def test_runs_whose_truths_differ_are_refused(tmp_path: Path) -> None:
-    one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two")
+def test_runs_whose_truths_differ_are_refused(run_folder: Path, tmp_path: Path) -> None:
+    one, two = run_folder, tmp_path / "two"
+    shutil.copytree(one, two)
     text = (two / "data" / "labels.csv").read_text().splitlines()
     clip, label, _ = text[1].split(",", 2)
     other = (int(label) + 1) % len(CLASSES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,13 @@ pytest.importorskip("jinja2")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a complete run folder."""
     return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def folder(run_folder: Path, tmp_path: Path) -> Path:
+    """Return a copy of it, to be damaged."""
+    shutil.copytree(run_folder, tmp_path / "run")
+    return tmp_path / "run"
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +119,7 @@ def test_an_empty_folder_gets_a_page_that_says_what_is_missing(tmp_path: Path) -
         "data/split.h5",
     ],
 )
-def test_a_damaged_part_is_said_and_the_rest_is_shown(tmp_path: Path, name: str) -> None:
-    folder = make_run(tmp_path / "run")
+def test_a_damaged_part_is_said_and_the_rest_is_shown(folder: Path, name: str) -> None:
     (folder / name).write_text("{broken")
     page = Path(report(console=Talk(), run=folder, embedding="pca").data["out"]).read_text()
     assert 'id="provenance"' in page
@@ -128,8 +135,7 @@ def test_a_damaged_part_is_said_and_the_rest_is_shown(tmp_path: Path, name: str)
         (lambda row: row.update(accuracy="high"), "headline"),
     ],
 )
-def test_garbled_metrics_cost_their_section_alone(tmp_path: Path, change: object, section: str) -> None:
-    folder = make_run(tmp_path / "run")
+def test_garbled_metrics_cost_their_section_alone(folder: Path, change: object, section: str) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     for name in ("fused/after", "fused/before"):
         change(metrics["scores"][name])  # type: ignore[operator]
@@ -141,16 +147,23 @@ def test_garbled_metrics_cost_their_section_alone(tmp_path: Path, change: object
     assert "Not shown" not in page[page.index('<section id="training">') :]
 
 
-def test_scores_that_changed_since_they_were_measured_are_not_listed(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+@pytest.mark.parametrize("name", ["run.json", "metrics.json"])
+@pytest.mark.parametrize("junk", [3, {"a": 1}])
+def test_no_junk_in_a_file_of_the_run_stops_the_page(folder: Path, name: str, junk: object) -> None:
+    (folder / name).write_text(json.dumps(dict.fromkeys(json.loads((folder / name).read_text()), junk)))
+    page = Path(report(console=Talk(), run=folder, embedding="pca").data["out"]).read_text()
+    assert "Not shown" in page
+    assert "training loss" in page
+
+
+def test_scores_that_changed_since_they_were_measured_are_not_listed(folder: Path, tmp_path: Path) -> None:
     other, _ = write_toy(tmp_path / "other", "target", clips=120, seed=9)
     fuse(console=Talk(), stores=other, out=folder / "round2" / "target-fused.h5")
     page = Path(report(console=Talk(), run=folder, embedding="pca").data["out"]).read_text()
     assert "target-fused.h5 is not the file that row fused/after of metrics.json measured" in page
 
 
-def test_a_run_folder_that_was_moved_is_read_in_its_new_place(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+def test_a_run_folder_that_was_moved_is_read_in_its_new_place(folder: Path, tmp_path: Path) -> None:
     folder.rename(tmp_path / "moved")
     page = Path(report(console=Talk(), run=tmp_path / "moved", embedding="pca").data["out"]).read_text()
     assert "Not shown" not in page
@@ -191,8 +204,7 @@ def test_an_anchor_stands_where_its_features_are(run_folder: Path) -> None:
     assert 0.9 < plot["near"]["cosine"] < 1.0
 
 
-def test_features_without_their_checkpoint_say_why_there_are_no_anchors(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+def test_features_without_their_checkpoint_say_why_there_are_no_anchors(folder: Path) -> None:
     (folder / "round2" / "rgb.safetensors").unlink()
     page = Path(report(console=Talk(), run=folder, embedding="pca").data["out"]).read_text()
     assert "No anchors: the checkpoint that made the features is not in this run folder" in page
@@ -207,6 +219,7 @@ def test_the_plane_of_pca_keeps_the_directions_of_largest_spread() -> None:
     assert plane.anchors == pytest.approx(plane.points[:2])
 
 
+@pytest.mark.slow
 def test_t_sne_keeps_groups_apart_and_draws_the_same_twice() -> None:
     pytest.importorskip("sklearn")
     generator = np.random.default_rng(0)

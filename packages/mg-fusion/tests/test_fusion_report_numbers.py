@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -206,8 +207,11 @@ def test_pseudo_labels_are_counted_as_mg_score_does(folder: Path, scores: dict[s
     assert right == pytest.approx(scores["pseudo"]["n"] * scores["pseudo"]["precision"])
 
 
-def test_a_run_moved_without_its_validation_logits_says_what_the_landscape_lacks(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+def test_a_run_moved_without_its_validation_logits_says_what_the_landscape_lacks(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "run")
+    folder = tmp_path / "run"
     (folder / "round1" / "val-joint.h5").unlink()
     page = Path(report(console=Talk(), run=folder, embedding="pca").data["out"]).read_text()
     section = re.search(r'<section id="landscape">.*?</section>', page, re.DOTALL)

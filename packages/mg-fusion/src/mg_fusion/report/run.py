@@ -76,7 +76,7 @@ class Run:
             return read()
         except (AbsentError, MgError, OSError) as error:
             self.problems[section] = str(error)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError) as error:
             self.problems[section] = f"could not be read: {type(error).__name__}: {error}"
         return None
 
@@ -234,7 +234,9 @@ def open_run(folder: Path, embedding: Method = "auto") -> Run:
     run.head = run.guard("run", lambda: json_object(folder / "run.json")) or {}
     run.name = str(run.head.get("name") or folder.resolve().name)
     run.seed, run.dataset = run.head.get("seed"), str(run.head.get("dataset") or "")
-    run.branches = [dict(item) for item in run.head.get("branches") or [] if isinstance(item, Mapping)]
+    branches = run.head.get("branches")
+    if isinstance(branches, list):
+        run.branches = [dict(item) for item in branches if isinstance(item, Mapping)]
     run.metrics = run.guard("results", lambda: json_object(folder / "metrics.json")) or {}
     run.votes = run.guard("vote", lambda: _votes(folder)) or {}
     run.truth = run.guard("truth", lambda: _truth(run))
