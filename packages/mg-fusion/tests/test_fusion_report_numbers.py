@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fusion_toys import Talk, make_run
+from fusion_toys import Talk, make_run, write_toy
 
 from mg_fusion.calibration import expected_calibration_error
+from mg_fusion.commands.fuse import fuse
 from mg_fusion.commands.report import report
 from mg_fusion.commands.score import score
 from mg_fusion.commands.veto import diagnose_stores
@@ -217,3 +218,38 @@ def test_a_run_moved_without_its_validation_logits_says_what_the_landscape_lacks
     section = re.search(r'<section id="landscape">.*?</section>', page, re.DOTALL)
     assert section is not None
     assert "the logits that the vote was fitted on are not in this run folder (joint)" in section[0]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"metric": "nll"},
+        {"metric": "nll", "method": "newton"},
+        {"metric": "macro_f1", "calibrate": "nll"},
+        {"calibrate": "per-model"},
+        {"method": "ascent"},
+        {"temperature": 2.6},
+    ],
+)
+@pytest.mark.parametrize("branches", [("rgb",), BRANCHES])
+def test_the_landscape_of_every_search_holds_its_setting(
+    tmp_path: Path, how: dict[str, Any], branches: tuple[str, ...]
+) -> None:
+    strengths = (1.5, 2.0, 2.5)[-len(branches) :]
+    part = tmp_path / "round1"
+    target, _ = write_toy(part, "target", clips=30, branches=branches, strengths=strengths)
+    val, truth = write_toy(part, "val", clips=60, branches=branches, strengths=strengths, seed=6)
+    (tmp_path / "data").mkdir()
+    truth.rename(tmp_path / "data" / "labels.csv")
+    fuse(
+        console=Talk(),
+        stores=target,
+        out=part / "target-fused.h5",
+        fit=val,
+        labels=tmp_path / "data" / "labels.csv",
+        **how,
+    )
+    found = landscape.build(open_run(tmp_path))
+    vote = SoftVote.load(part / "fusion.json")
+    assert found["at_chosen"] == pytest.approx([vote.value] * len(branches), abs=1e-9)
+    assert all("<svg" in chart for chart in found["charts"])

@@ -81,6 +81,8 @@ def climb(
                     break
                 current, score = options[pick], reached
                 options = _moves(current, step)
+                if not len(options):  # one model has no weight to move
+                    break
     settings = np.array(list(tried))
     values = np.array(list(tried.values()))
     best = float(values.max())

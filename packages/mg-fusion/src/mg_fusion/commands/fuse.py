@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import numpy as np
 from mg_data.contract import Console, StageResult, UsageError
 from mg_data.store import clip_keys
 from mg_fusion.commands.fuse_fitted import fuse_fitted, wants_fitted
+from mg_fusion.commands.fuse_told import fuse_result
 from mg_fusion.commands.veto import diagnose_stores, veto_text
 from mg_fusion.objective import METRICS
 from mg_fusion.search import Method, Temperature, fit_soft_vote
 from mg_fusion.stores import FusedScores, Missing, fuse_stores, join_stores
 from mg_fusion.streaming import StreamedFusion, can_stream, fuse_to_store, is_large
-from mg_fusion.table import percent, render_cells
 from mg_fusion.tainted import check_fit_taint
 from mg_fusion.truth import fit_labels, groups_of, read_groups, read_truth
 from mg_fusion.vote import SoftVote
@@ -302,7 +302,7 @@ def fuse(
     # Last, so that there is no fusion.json beside a fusion that failed.
     if fit and vote is not None and params_path is not None:
         vote.save(params_path)
-    result = _result(vote, fused, out, digest, params_path, fuser)
+    result = fuse_result(vote, fused, out, digest, params_path, fuser)
     if diagnose is None:
         return result
     vetoes = diagnose_stores(
@@ -325,88 +325,6 @@ def _tell_missing(fused: FusedScores | StreamedFusion, console: Console) -> None
                 f"fuse: '{key}' answers {count} of {fused.clips} clips; "
                 "for the others the weights of the rest are scaled up"
             )
-
-
-def _result(
-    vote: SoftVote | None,
-    fused: FusedScores | StreamedFusion | None,
-    out: Path | None,
-    digest: str,
-    params_path: Path | None,
-    fuser: str,
-) -> StageResult:
-    if fused is not None:
-        shares, tau = fused.weights, fused.temperature
-    else:
-        assert vote is not None
-        shares, tau = vote.weights, vote.temperature
-    models = vote.baselines.get("models", {}) if vote is not None else {}
-    header = ["model", "weight", *(["accuracy alone"] if models else [])]
-    rows = [
-        [key, f"{weight:.3f}", *([percent(models.get(key))] if models else [])]
-        for key, weight in shares.items()
-    ]
-    own = vote.model_temperatures if vote is not None else {}
-    own_text = "".join(f", {key} {value:.3g}" for key, value in own.items())
-    lines = [
-        f"{fuser}, tau {tau:g}" + (f" times the models' own: {own_text[2:]}" if own else ""),
-        render_cells(header, rows),
-    ]
-    zero = [key for key, weight in shares.items() if weight == 0]
-    if zero:
-        lines.append(f"vote weight 0: {', '.join(zero)}")
-    if vote is not None and vote.search:
-        lines.append(_search_text(vote))
-    if params_path is not None:
-        lines.append(f"parameters: {params_path}")
-    if fused is not None:
-        lines.append(f"{fused.clips} clips -> {out}")
-    data: dict[str, Any] = {
-        "out": str(out) if out is not None else None,
-        "digest": digest or None,
-        "clips": fused.clips if fused is not None else None,
-        "fuser": fuser,
-        "temperature": tau,
-        "weights": dict(shares),
-        "params": str(params_path) if params_path is not None else None,
-        "metric": vote.metric if vote is not None else None,
-        "value": vote.value if vote is not None else None,
-    }
-    return StageResult(data=data, text="\n".join(lines))
-
-
-def _search_text(vote: SoftVote) -> str:
-    search, baselines = vote.search, vote.baselines
-
-    def show(value: float) -> str:
-        return f"{value:.4f}" if vote.metric == "nll" else percent(value)
-
-    interval, region = search["interval"], search["region"]
-    single = baselines["best_single"]
-    low, high = region["temperature"]
-    return (
-        f"{vote.metric} on {vote.fitted_on['clips']} clips: {show(vote.value or 0.0)} "
-        f"[{show(interval['low'])}, {show(interval['high'])}], "
-        f"equal weights {show(baselines['equal_weight']['value'])}, "
-        f"best single {single['model']} {show(single['value'])}; "
-        f"{search['tied']} of {search['settings']} settings are as good, "
-        f"tau {low:g} to {high:g} around this one" + _folds_text(search.get("cross_fitted"), show)
-    )
-
-
-def _folds_text(crossed: Mapping[str, Any] | None, show: Callable[[float], str]) -> str:
-    if crossed is None:
-        return ""
-
-    def gain(row: Mapping[str, float]) -> str:
-        return f"{show(row['value'])} [{show(row['low'])}, {show(row['high'])}]"
-
-    return (
-        f"\non clips left out of the search ({crossed['folds']} folds): {show(crossed['value'])} "
-        f"[{show(crossed['low'])}, {show(crossed['high'])}], "
-        f"{gain(crossed['gain_over_equal_weight'])} better than equal weights, "
-        f"{gain(crossed['gain_over_best_single'])} better than the best single model"
-    )
 
 
 __all__ = ["fit_parameters", "fuse", "parse_weights"]
