@@ -9,6 +9,7 @@ import sys
 from mg_adapt.records import ADAPTERS, LOSSES, STAGES
 from mg_adapt.records_target import TARGET_STAGES
 from mg_adapt.run.records import COMMANDS
+from mg_adapt.watch.records import COMMANDS as WATCH
 from mg_data.plugins import resolve
 
 
@@ -30,7 +31,7 @@ def test_stage_factories_take_exactly_their_records_parameters() -> None:
 
 
 def test_commands_take_exactly_their_records_parameters() -> None:
-    for spec in COMMANDS:
+    for spec in (*COMMANDS, *WATCH):
         parameters = inspect.signature(resolve(spec.factory)).parameters
         assert set(parameters) == {"console"} | {param.name for param in spec.params}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from mg_adapt.records import ADAPTERS, LOSSES, STAGES, TRACKERS
 from mg_adapt.records_target import TARGET_STAGES
 from mg_adapt.run.records import COMMANDS
+from mg_adapt.watch.records import COMMANDS as WATCH
 from mg_data.contract import AdapterSpec, CommandSpec, LossSpec, StageSpec, TrackerSpec, hookimpl
 
 
@@ -36,5 +37,5 @@ def mg_register_stages() -> Iterable[StageSpec]:
 
 @hookimpl
 def mg_register_commands() -> Iterable[CommandSpec]:
-    """Return ``mg run``."""
-    return COMMANDS
+    """Return ``mg run``, ``mg ablate`` and ``mg watch``."""
+    return (*COMMANDS, *WATCH)

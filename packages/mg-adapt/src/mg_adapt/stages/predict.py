@@ -343,6 +343,11 @@ def check_fit(path: Path, trained: Checkpoint, parts: SplitStore, data: Path, mo
         raise StoreError(
             path, f"its {found} classes are not the {wanted} of {parts.path}", "they must be equal, in order"
         )
+    check_input(trained, data, modality)
+
+
+def check_input(trained: Checkpoint, data: Path, modality: Modality) -> None:
+    """Raise StoreError for data whose samples are not what the checkpoint was trained on."""
     if _text(modality.input.to_json()) != _text(trained.input.to_json()):
         raise StoreError(
             data,

@@ -8,8 +8,8 @@ threshold and held by a lower one, so that a probability that wavers about one t
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,11 @@ class Segment:
     stop: int
     label: int
     confidence: float
+
+
+def shifted(segments: Iterable[Segment], frames: int) -> list[Segment]:
+    """Return the segments so many frames later."""
+    return [replace(item, start=item.start + frames, stop=item.stop + frames) for item in segments]
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,8 @@ def smooth_probabilities(probs: NDArray[np.float64], sigma: float) -> NDArray[np
     kernel = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / sigma))
     here = slice(reach, reach + len(probs))
     weight = np.convolve(np.ones(len(probs)), kernel)[here]
-    return np.stack([np.convolve(column, kernel)[here] for column in probs.T], axis=1) / weight[:, None]
+    columns = [np.convolve(column, kernel)[here] / weight for column in probs.T]
+    return np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True)
