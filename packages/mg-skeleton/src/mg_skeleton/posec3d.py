@@ -16,13 +16,19 @@ from mg_data.contract import InputSpec, ModelOutput, UsageError
 from mg_skeleton.checks import check_batch
 from mg_skeleton.heatmaps import HeatmapRenderer
 from mg_skeleton.layers import compute_dtype
+from mg_skeleton.plane_convolution import by_planes
 from mg_skeleton.weights import load_weights
 
 with warnings.catch_warnings():
     # It asks for a module of torchvision by its old name; nothing of it is used here.
     warnings.simplefilter("ignore")
-    from pytorchvideo.models.resnet import create_bottleneck_block, create_res_stage
+    from pytorchvideo.models.resnet import ResBlock, create_bottleneck_block, create_res_stage
     from pytorchvideo.models.stem import create_res_basic_stem
+
+
+def _add_to_second(shortcut: Tensor, branch: Tensor) -> Tensor:
+    """Return the sum in the branch's memory: it ends with a normalisation, whose gradient needs no output."""
+    return branch.add_(shortcut)
 
 
 class SlowOnly(nn.Module):
@@ -85,6 +91,11 @@ class SlowOnly(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.ReLU):
+                module.inplace = True  # over a normalisation or a sum, whose values nobody else reads
+            elif isinstance(module, ResBlock):
+                module.branch_fusion = _add_to_second
+        by_planes(self)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.stages(self.stem(x))

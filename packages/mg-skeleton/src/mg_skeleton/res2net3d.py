@@ -17,6 +17,7 @@ from mg_data.contract import InputSpec, ModelOutput, UsageError
 from mg_skeleton.checks import at_least, check_batch, equally_long, people_input
 from mg_skeleton.heatmaps import HeatmapRenderer
 from mg_skeleton.layers import Head, compute_dtype, init_convolutions
+from mg_skeleton.plane_convolution import by_planes
 
 
 class FramePool(nn.Module):
@@ -157,6 +158,7 @@ class Res2Net3D(nn.Module):
                 channels = 4 * inner
         self.blocks = nn.Sequential(*blocks)
         init_convolutions(self)
+        by_planes(self)
         self.head = Head(channels, num_classes, feature_dim, dropout)
 
     def forward(self, people: Tensor) -> ModelOutput:
