@@ -1,4 +1,4 @@
-"""How right a timeline is: F1 over segments that overlap enough, as in track 2 of the MiGA challenge."""
+"""How right a timeline is: F1 over segments that overlap enough."""
 
 from __future__ import annotations
 

@@ -81,9 +81,7 @@ COMMANDS = (
                 role="input",
                 type="path",
             ),
-            Param(
-                name="iou", type="float", default=0.5, help="IoU from which on a segment is right (MiGA: 0.5)"
-            ),
+            Param(name="iou", type="float", default=0.5, help="IoU from which on a segment is right"),
             Param(
                 name="choose",
                 help="choose thresholds on --truth, not to be judged by these videos, and write them here",
