@@ -178,7 +178,8 @@ RATIOS = (
         ("ratios", "training"),
         ">= 0.7",
     ),
-    ("rgb-loader", "the same, frames cut but not augmented", ("ratios", "plain"), ""),
+    ("rgb-loader", "the same, whole frames resized from 256 to 224 pixels", ("ratios", "plain"), ""),
+    ("rgb-loader", "the same, 224 pixels cut at random, not resized", ("ratios", "cut"), ""),
     ("rgb-loader", "the same, with small rotations", ("ratios", "rotated"), ""),
     ("import-workers", "memory of importing ten times the clips", ("memory_ratio",), "<= 1.2"),
 )

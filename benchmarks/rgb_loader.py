@@ -31,10 +31,19 @@ from mg_data.video.codec import encode_frame
 from mg_rgb.modalities.colour import Rgb
 
 CLIPS, LENGTH, SIDE, WORKERS, BATCH = 96, 64, 256, 2, 8
-# RandomResizedCrop, flips and colour jitter; the same without any change of the picture; small rotations.
+# RandomResizedCrop, flips and colour jitter; whole frames resized; cuts of 224 pixels at random, which need no
+# resizing; small rotations.
 SAMPLES: dict[str, dict[str, Any]] = {
     "training": {"crop_area": 0.5, "rotation_degrees": 0.0, "colour_jitter": 0.2},
     "plain": {"crop_area": 1.0, "crop_aspect": 1.0, "rotation_degrees": 0.0, "colour_jitter": 0.0},
+    "cut": {
+        "zoom": SIDE / 224,
+        "scale_jitter": 0.0,
+        "aspect_jitter": 0.0,
+        "shift_jitter": 0.05,
+        "rotation_degrees": 0.0,
+        "colour_jitter": 0.2,
+    },
     "rotated": {"rotation_degrees": 8.0, "colour_jitter": 0.2},
 }
 _SPEC = {"stream": "rgb", "frames": 32, "stride": 0, "size": 224}

@@ -43,14 +43,27 @@ class Window:
         return np.concatenate([linear, centre[:, None]], axis=1).astype(np.float32)
 
     def rectangle(self, width: int, height: int) -> tuple[int, int, int, int] | None:
-        """Return left, top, right, bottom in whole pixels, or None if the window is turned or sticks out."""
-        sides = (self.x, self.width, width), (self.y, self.height, height)
-        low = [round((centre - part / 2) * side) for centre, part, side in sides]
-        high = [round((centre + part / 2) * side) for centre, part, side in sides]
-        inside = min(low) >= 0 and high[0] <= width and high[1] <= height
-        if self.angle or not inside or low[0] >= high[0] or low[1] >= high[1]:
+        """Return left, top, right, bottom in whole pixels, or None if the window is turned or sticks out.
+
+        Its sides in pixels do not depend on where it lies: one as large as the sample is cut, not resized.
+        """
+        if self.angle:
             return None
-        return low[0], low[1], high[0], high[1]
+        (left, right), (top, bottom) = (
+            _whole_pixels(centre, part, side)
+            for centre, part, side in ((self.x, self.width, width), (self.y, self.height, height))
+        )
+        inside = 0 <= left < right <= width and 0 <= top < bottom <= height
+        return (left, top, right, bottom) if inside else None
+
+
+def _whole_pixels(centre: float, part: float, side: int) -> tuple[int, int]:
+    """Return where a part of a side begins and ends; half a pixel beyond the end counts as inside."""
+    length, end = round(part * side), round((centre + part / 2) * side)
+    begin = round((centre - part / 2) * side)
+    if end <= side:
+        begin = min(begin, side - length)
+    return begin, begin + length
 
 
 def crop_windows(count: int, zoom: float) -> list[Window]:
