@@ -173,3 +173,15 @@ def test_samples_are_made_without_torch(store: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_window_has_the_same_whole_pixels_wherever_it_lies() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        side, part = int(rng.integers(16, 300)), rng.uniform(0.1, 1)
+        x = rng.uniform(part / 2, 1 - part / 2)
+        found = Window(x, 0.5, part, 1.0).rectangle(side, side)
+        assert found is not None
+        assert found[2] - found[0] == round(part * side)
+    assert Window(0.5, 0.5, 224 / 256, 224 / 256).rectangle(256, 256) == (16, 16, 240, 240)
+    assert Window(0.2, 0.5, 0.5, 0.5).rectangle(64, 64) is None
