@@ -22,6 +22,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import ratio_of_rounds
 from benchmarks.record_run import RESULTS, commit
 from mg_data.prepare.crop_video import ClipJob, CropOptions, VideoJob, crop_video
 from mg_data.store import open_clips
@@ -102,11 +103,11 @@ def _decode(path: Path) -> int:
     return count
 
 
-def compare(path: Path, extent: NDArray[np.float64], rounds: int = 7) -> dict[str, float]:
+def compare(path: Path, extent: NDArray[np.float64], rounds: int = 7) -> dict[str, Any]:
     """Return frames per second of decoding alone and of cropping, in turns, and their ratio."""
     job = _job(path, extent)
     frames = crop_video(job).clips[0].frames
-    ratios, of_cpu, alone, crops = [], [], [], []
+    of_cpu, alone, crops = [], [], []
     for _ in range(rounds):
         began = time.perf_counter(), time.process_time()
         count = _decode(path)
@@ -115,19 +116,18 @@ def compare(path: Path, extent: NDArray[np.float64], rounds: int = 7) -> dict[st
         ended = time.perf_counter(), time.process_time()
         alone.append(count / (between[0] - began[0]))
         crops.append(len(frames) / (ended[0] - between[0]))
-        ratios.append(crops[-1] / alone[-1])
         of_cpu.append((between[1] - began[1]) / (ended[1] - between[1]))
     return {
         "frames": len(frames),
         "decode_frames_per_second": round(statistics.median(alone), 1),
         "crop_frames_per_second": round(statistics.median(crops), 1),
-        "ratio": round(statistics.median(ratios), 3),
+        **ratio_of_rounds(crops, alone),
         # Of the processor's time: what others do on the machine at the same time matters less to it.
         "ratio_of_processor_time": round(statistics.median(of_cpu), 3),
     }
 
 
-def synthetic_speed(folder: Path) -> dict[str, float]:
+def synthetic_speed(folder: Path) -> dict[str, Any]:
     """Return :func:`compare` of a synthetic video of 720 x 1280 pixels, cut by its keypoints."""
     corpus = _corpus(folder, 1, 8, "1280x720")
     store = open_clips(corpus.with_suffix(".h5"))
@@ -138,16 +138,22 @@ def synthetic_speed(folder: Path) -> dict[str, float]:
     return compare(next(corpus.glob(f"**/{video_id}.mp4")), extent)
 
 
-def real_speed() -> dict[str, float] | None:
+def real_speed() -> dict[str, Any] | None:
     """Return :func:`compare` of real videos of 640 x 480 pixels, the signer's box, their median."""
     found = sorted((SHARED / "intel_asl").glob("*.mkv"))[:5]
     if not found:
         return None
     results = [compare(path, np.array([150.0, 60.0, 450.0, 420.0]), 5) for path in found]
-    return {name: round(statistics.median(result[name] for result in results), 3) for name in results[0]}
+    medians = {
+        name: round(statistics.median(result[name] for result in results), 3)
+        for name, value in results[0].items()
+        if not isinstance(value, list)
+    }
+    ratios = [result["ratio"] for result in results]
+    return {**medians, "ratio_range": [min(ratios), max(ratios)]}
 
 
-def workers(folder: Path, rounds: int = 2) -> dict[str, float]:
+def workers(folder: Path, rounds: int = 2) -> dict[str, Any]:
     """Return seconds of ``mg data crop`` with one and two processes in turns, and their ratio."""
     corpus = _corpus(folder, 20, 14, "1280x720")
     words = ["data", "crop", corpus.with_suffix(".h5"), corpus, "-o", folder / "crops.h5"]
@@ -158,7 +164,7 @@ def workers(folder: Path, rounds: int = 2) -> dict[str, float]:
     return {
         "seconds_one": round(statistics.median(seconds[1]), 2),
         "seconds_two": round(statistics.median(seconds[2]), 2),
-        "ratio": round(statistics.median(one / two for one, two in zip(*seconds.values())), 2),
+        **ratio_of_rounds(seconds[1], seconds[2], 2),
     }
 
 

@@ -11,7 +11,9 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import Any
 
+from benchmarks.measuring import ratio_of_rounds
 from benchmarks.record_run import RESULTS, commit
 
 BASE = "import numpy, h5py"
@@ -23,7 +25,7 @@ STATEMENTS = (
 )
 
 
-def measure(rounds: int = 15) -> dict[str, dict[str, float]]:
+def measure(rounds: int = 15) -> dict[str, dict[str, Any]]:
     """Return the median seconds of each statement in a fresh interpreter, and its ratio to the first."""
     seconds: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     for number in range(rounds + 2):
@@ -36,9 +38,7 @@ def measure(rounds: int = 15) -> dict[str, dict[str, float]]:
     return {
         name: {
             "seconds": round(statistics.median(values), 4),
-            "ratio": round(
-                statistics.median(own / base for own, base in zip(values, seconds[BASE], strict=True)), 3
-            ),
+            **ratio_of_rounds(values, seconds[BASE]),
         }
         for name, values in seconds.items()
     }

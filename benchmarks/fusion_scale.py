@@ -23,6 +23,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from benchmarks.measuring import ratio_of_rounds
 from benchmarks.record_run import RESULTS, commit
 
 CLASSES, MODELS = 32, 4
@@ -153,8 +154,9 @@ def measure(rows: int, rounds: int, folder: Path) -> dict[str, object]:
             "peak_mb": round(max(run["peak_mb"] for run in measured)),
         }
     for task in tasks[1:]:
-        ratios = [a["seconds"] / b["seconds"] for a, b in zip(runs["read"], runs[task], strict=True)]
-        result[f"speed of {task} beside read"] = round(statistics.median(ratios), 3)
+        found = ratio_of_rounds(*([run["seconds"] for run in runs[side]] for side in ("read", task)))
+        result[f"speed of {task} beside read"] = found["ratio"]
+        result[f"speed of {task} beside read, range"] = found["ratio_range"]
     return result
 
 

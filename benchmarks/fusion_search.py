@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measuring import ratio_of_rounds
 from benchmarks.record_run import RESULTS, commit
 from mg_fusion.bounds import TOLERANCE, best_settings
 from mg_fusion.objective import VoteObjective, compositions
@@ -109,8 +110,9 @@ def compare(sides: dict[str, Callable[[], tuple[float, Any]]], rounds: int) -> d
         "seconds": {name: round(statistics.median(times), 4) for name, times in seconds.items()},
     }
     for name in others:
-        ratios = [a / b for a, b in zip(seconds[first], seconds[name], strict=True)]
-        result[f"{name}: times as fast as {first}"] = round(statistics.median(ratios), 1)
+        found = ratio_of_rounds(seconds[first], seconds[name], 1)
+        result[f"{name}: times as fast as {first}"] = found["ratio"]
+        result[f"{name}: range"] = found["ratio_range"]
     return result
 
 

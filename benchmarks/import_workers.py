@@ -12,7 +12,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+from benchmarks.measuring import ratio_of_rounds
 from benchmarks.record_run import RESULTS, commit
 
 # Prints the peak memory of the process itself, in KiB, as its last line.
@@ -49,7 +51,7 @@ def _import(corpus: Path, workers: int) -> tuple[float, int]:
     return _mg(*words, "--workers", workers)
 
 
-def measure(rounds: int = 2) -> dict[str, float]:
+def measure(rounds: int = 2) -> dict[str, Any]:
     """Return seconds with one and two processes in turns, their ratio, and the ratio of memory."""
     with tempfile.TemporaryDirectory() as name:
         # Videos of a usual length, some 9,000 frames, for the speed; short ones for the memory.
@@ -63,7 +65,7 @@ def measure(rounds: int = 2) -> dict[str, float]:
     return {
         "seconds_one": round(statistics.median(seconds[1]), 2),
         "seconds_two": round(statistics.median(seconds[2]), 2),
-        "ratio": round(statistics.median(one / two for one, two in zip(*seconds.values())), 2),
+        **ratio_of_rounds(seconds[1], seconds[2], 2),
         "memory_kib_120_clips": memory[small],
         "memory_kib_1200_clips": memory[large],
         "memory_ratio": round(memory[large] / memory[small], 3),

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import ratio_of_rounds
 from benchmarks.record_run import RESULTS, commit
 from mg_data.datasets.openpose.importer import read_recording
 
@@ -107,8 +108,7 @@ def measure(rounds: int = 7, files: int = FILES) -> dict[str, Any]:
         "megabytes": round(megabytes, 1),
         "ours": statistics.median(ours for ours, _ in pairs),
         "stdlib json": statistics.median(theirs for _, theirs in pairs),
-        "ratio": statistics.median(theirs / ours for ours, theirs in pairs),
-        "ratios": [round(theirs / ours, 2) for ours, theirs in pairs],
+        **ratio_of_rounds([theirs for _, theirs in pairs], [ours for ours, _ in pairs]),
         "wanted": WANTED,
     }
 

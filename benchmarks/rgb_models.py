@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.measuring import ratio_of_rounds
 from benchmarks.record_run import RESULTS, commit
 from mg_data.contract import InputSpec
 from mg_data.plugins import registry, resolve
@@ -61,11 +62,6 @@ def in_turns(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list
     return seconds
 
 
-def ratio(seconds: dict[str, list[float]], above: str, below: str) -> float:
-    """Return the median over rounds of one side's time over the other's."""
-    return round(statistics.median(a / b for a, b in zip(seconds[above], seconds[below])), 3)
-
-
 def milliseconds(seconds: dict[str, list[float]]) -> dict[str, float]:
     """Return each side's median."""
     return {f"{name}_ms": round(1e3 * statistics.median(values), 2) for name, values in seconds.items()}
@@ -99,10 +95,11 @@ def forward(rounds: int) -> dict[str, Any]:
         result[name] = {
             "sample": "x".join(map(str, shape)),
             **milliseconds(seconds),
-            "ratio": ratio(seconds, "torchvision", "ours"),
+            **ratio_of_rounds(seconds["torchvision"], seconds["ours"]),
         }
         if "channels_last" in sides:
-            result[name]["channels_last_ratio"] = ratio(seconds, "torchvision", "channels_last")
+            last_ratio = ratio_of_rounds(seconds["torchvision"], seconds["channels_last"])
+            result[name]["channels_last_ratio"] = last_ratio["ratio"]
     result["ratio"] = min(entry["ratio"] for entry in result.values())
     return result
 
@@ -138,7 +135,7 @@ def layout(rounds: int) -> dict[str, Any]:
             result[f"{name}/{kind}"] = {
                 "sample": f"{BATCH} of {'x'.join(map(str, shape))}",
                 **milliseconds(seconds),
-                "speed_up": ratio(seconds, "contiguous", "channels_last"),
+                "speed_up": ratio_of_rounds(seconds["contiguous"], seconds["channels_last"])["ratio"],
             }
     return result
 
@@ -164,7 +161,7 @@ def compiled(rounds: int) -> dict[str, Any]:
         result[name] = {
             "sample": "x".join(map(str, shape)),
             **milliseconds(seconds),
-            "speed_up": ratio(seconds, "eager", "compiled"),
+            "speed_up": ratio_of_rounds(seconds["eager"], seconds["compiled"])["ratio"],
             "compile_seconds": round(compile_seconds, 1),
         }
     return result

@@ -13,12 +13,13 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measuring import ratio_of_rounds
+from benchmarks.peer import Peer, serve, time_call
 
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = 2
@@ -49,13 +50,6 @@ def keypoints(kind: str) -> Any:
         people[..., :2] = places + 0.03 * (people[..., :2] - 0.5)
     people[..., 2] = 0.1 + 0.9 * people[..., 2]
     return people
-
-
-def time_call(function: Callable[[], Any]) -> float:
-    """Return the seconds of one call."""
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
 
 
 def step_of(model: Any, run: Callable[[], Any], optimizer: Any) -> Callable[[], None]:
@@ -178,42 +172,6 @@ def calls_of_ours() -> dict[str, Callable[[], Any]]:
     return calls
 
 
-class Peer:
-    """The reference in its own environment: a process that times what it is told to."""
-
-    def __init__(self, environment: Path) -> None:
-        python = environment / "bin" / "python"
-        words = [str(python), "-u", str(Path(__file__).resolve()), "--serve"]
-        kept = {"PATH", "HOME", "LANG", "TMPDIR"}
-        variables = {name: value for name, value in os.environ.items() if name in kept}
-        variables["OMP_NUM_THREADS"] = str(THREADS)
-        self.process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=variables,
-        )  # fmt: skip
-
-    def seconds(self, name: str) -> float:
-        """Return the seconds that one call of the reference takes."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(name + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith("seconds "):
-                return float(line.split()[1])
-        raise RuntimeError(f"the reference ended before it timed {name!r}; is its environment whole?")
-
-
-def serve() -> None:
-    """Time calls of the reference, named on stdin."""
-    import torch
-
-    torch.set_num_threads(THREADS)
-    calls = calls_of_peer()
-    for line in sys.stdin:
-        print("seconds", time_call(calls[line.strip()]), flush=True)
-
-
 def flops(function: Callable[[], Any]) -> float:
     """Return the floating-point operations of a call: two for each product and sum."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -228,7 +186,7 @@ def measure(environment: Path, rounds: int) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(THREADS)
-    ours, peer = calls_of_ours(), Peer(environment)
+    ours, peer = calls_of_ours(), Peer(environment, Path(__file__), THREADS)
     # ours, theirs; the last lines compare two models of ours, and one of ours with the reference's.
     pairs = {
         f"{name}/{kind}": (f"{name}/{kind}",) * 2
@@ -250,14 +208,13 @@ def measure(environment: Path, rounds: int) -> dict[str, Any]:
                     seconds[name]["peer"].append(theirs)
         for name, values in single.items():
             values.append(time_call(ours[name]))
-    peer.process.kill()
+    peer.close()
     result: dict[str, Any] = {}
     for name, sides in seconds.items():
-        ratios = [theirs / mine for mine, theirs in zip(sides["ours"], sides["peer"])]
         result[name] = {
             "ours_ms": 1e3 * statistics.median(sides["ours"]),
             "peer_ms": 1e3 * statistics.median(sides["peer"]),
-            "ratio": statistics.median(ratios),
+            **ratio_of_rounds(sides["peer"], sides["ours"]),
             "best_ours_ms": 1e3 * min(sides["ours"]),
             "best_peer_ms": 1e3 * min(sides["peer"]),
             "best_ratio": min(sides["peer"]) / min(sides["ours"]),
@@ -267,7 +224,7 @@ def measure(environment: Path, rounds: int) -> dict[str, Any]:
         result[f"{name}-over-stgcn"] = {
             "stcnn_clips_per_second": BATCH / statistics.median(ours_s),
             "stgcn_clips_per_second": BATCH / statistics.median(stgcn_s),
-            "ratio": statistics.median(slow / fast for slow, fast in zip(stgcn_s, ours_s)),
+            **ratio_of_rounds(stgcn_s, ours_s),
             "best_ratio": min(stgcn_s) / min(ours_s),
         }
     result["roofline"] = roofline(ours, seconds, single)
@@ -291,7 +248,10 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        serve()
+        import torch
+
+        torch.set_num_threads(THREADS)
+        serve(calls_of_peer())
         return
     if given.peer is None or not (given.peer / "bin" / "python").exists():
         print(

@@ -7,7 +7,9 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import Any
 
+from benchmarks.measuring import ratio_of_rounds
 from benchmarks.record_run import RESULTS, commit
 
 COMMANDS = {
@@ -16,7 +18,7 @@ COMMANDS = {
 }
 
 
-def measure(rounds: int = 25) -> dict[str, float]:
+def measure(rounds: int = 25) -> dict[str, Any]:
     """Return the median seconds of each command and their ratio; the commands take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for number in range(rounds + 2):
@@ -26,8 +28,7 @@ def measure(rounds: int = 25) -> dict[str, float]:
             if number >= 2:  # the first two warm the page cache
                 seconds[name].append(time.perf_counter() - began)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ratios = [b / a for a, b in zip(*seconds.values())]
-    return {**medians, "ratio": statistics.median(ratios)}
+    return {**medians, **ratio_of_rounds(seconds["mg --help"], seconds["import click"])}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring import ratio_of_rounds
 from benchmarks.record_run import RESULTS, commit
 from benchmarks.skeleton_utd import prepare
 
@@ -70,11 +71,10 @@ def measure(work: Path, rounds: int) -> dict[str, Any]:
                 rows = epochs_of(side, work, Path(name), number)
                 seconds[side].append(statistics.median(row["seconds"] for row in rows[1:]))
                 losses[side] = [row["loss"] for row in rows]
-    ratios = [alone / shared for alone, shared in zip(seconds["one"], seconds["two"])]
     differences = [abs(b / a - 1) for a, b in zip(losses["one"], losses["two"])]
     return {
         "epoch_seconds": seconds,
-        "ratio": statistics.median(ratios),
+        **ratio_of_rounds(seconds["one"], seconds["two"]),
         "best_ratio": min(seconds["one"]) / min(seconds["two"]),
         "losses": losses,
         "loss_differences": differences,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_fusion.errors import ScoresError, SettingError
-from mg_fusion.vote import BoolArray, FloatArray, check_scores, softmax
+from mg_fusion.vote import BoolArray, FloatArray, check_scores
 
 Scheme = Literal["width", "mass"]
 SCHEMES: tuple[Scheme, ...] = ("width", "mass")
+# Of log tau: the rounding of the slope lets it come a little nearer.
+_CLOSE_ENOUGH, _MOST_STEPS = 1e-11, 200
 
 
 def check_labels(labels: ArrayLike, rows: int, classes: int) -> NDArray[np.int64]:
@@ -155,9 +158,9 @@ def fit_temperature(
 ) -> float:
     """Return the temperature that minimises the NLL of softmax(L / tau).
 
-    The NLL is convex in 1/tau, so its slope crosses zero once; bisection between the bounds cannot diverge
-    or turn negative. Separable logits end at the lower bound, logits without information at the upper one,
-    logits that are constant over the classes (every tau is as good) at 1.
+    The NLL is convex in 1/tau, so its slope crosses zero once; Newton's steps, kept between bounds that close
+    in on it, cannot diverge or turn negative. Separable logits end at the lower bound, logits without
+    information at the upper one, logits that are constant over the classes (every tau is as good) at 1.
 
     Args:
         logits: (N, K) finite. labels: (N,) in 0..K-1. bounds: smallest and largest tau.
@@ -173,21 +176,45 @@ def fit_temperature(
     centred = scores - scores.max(axis=1, keepdims=True)
     if not centred.any():
         return float(np.clip(1.0, low, high))
-    target = centred[np.arange(len(centred)), truth]
+    target = centred[np.arange(len(centred)), truth].mean()
+    powers = np.empty_like(centred)
 
-    def slope(tau: float) -> float:
-        # d NLL / d(1/tau) = mean(E_p[L] - L_y), which grows with 1/tau.
-        return float(((softmax(centred, tau) * centred).sum(axis=1) - target).mean())
+    def slope(tau: float) -> tuple[float, float]:
+        # d NLL / d(1/tau) = mean(E_p[L] - L_y) grows with 1/tau; its own slope is mean(Var_p[L]).
+        np.exp(np.divide(centred, tau, out=powers), out=powers)
+        total = powers.sum(axis=1)
+        np.multiply(powers, centred, out=powers)
+        mean = powers.sum(axis=1) / total
+        square = np.einsum("nk,nk->n", powers, centred) / total
+        return float(mean.mean() - target), float((square - mean * mean).mean())
 
-    if slope(low) <= 0:
+    if slope(low)[0] <= 0:
         return low
-    if slope(high) >= 0:
+    if slope(high)[0] >= 0:
         return high
+    return _root_of_slope(slope, low, high)
+
+
+def _root_of_slope(slope: Callable[[float], tuple[float, float]], low: float, high: float) -> float:
+    """Return where a falling function of tau is 0: Newton's steps in log tau, halving where they go astray.
+
+    Args:
+        slope: its value, and what that value grows by for each unit of 1/tau. low, high: tau on both sides.
+    """
     left, right = np.log(low), np.log(high)
-    for _ in range(60):
-        middle = (left + right) / 2
-        if slope(float(np.exp(middle))) > 0:
-            left = middle
+    place, last = float(np.clip(0.0, left, right)), right - left
+    for _ in range(_MOST_STEPS):
+        tau = float(np.exp(place))
+        value, growth = slope(tau)
+        if value > 0:
+            left = place
         else:
-            right = middle
-    return float(np.exp((left + right) / 2))
+            right = place
+        following = place + value * tau / growth if growth > 0 else np.inf
+        if not left < following < right or abs(following - place) > last / 2:
+            following = (left + right) / 2
+        last = abs(following - place)
+        place = float(following)
+        if last < _CLOSE_ENOUGH:
+            break
+    return float(np.exp(place))
