@@ -12,7 +12,7 @@ TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl scikit-
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadscope
 
-.PHONY: help setup demo test test-slow lint bench parity docs reference clean
+.PHONY: help setup demo test test-slow lint bench parity docs pages clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -42,15 +42,16 @@ lint: setup  ## ruff, mypy, import-linter, declared dependencies
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_deps.py
 
-bench: setup  ## Measurements; results go to benchmarks/results
-	$(BIN)/python -m benchmarks
+bench: setup  ## Measure every ratio again (half an hour of a quiet machine) and compare with benchmarks/results
+	$(BIN)/python -m benchmarks.bench; status=$$?; $(BIN)/python -m benchmarks; exit $$status
 
 parity: setup  ## Run the public references in environments of their own and write the golden arrays
 	$(BIN)/python tools/parity.py
 	$(BIN)/python tools/parity_calibration.py
 
-reference: setup  ## Write the generated pages of docs/
+pages: setup  ## Write the generated pages of docs/
 	$(BIN)/python tools/reference.py --write
+	$(BIN)/python -m benchmarks
 
 docs: setup  ## Check the generated pages and build the site into site/; a warning or a dead link fails
 	$(BIN)/python tools/reference.py

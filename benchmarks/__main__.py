@@ -1,4 +1,4 @@
-"""Make docs/results.md and docs/model-zoo.md of the records in results/; ``--check``: are they up to date?"""
+"""Make the pages of docs/ that show the records in results/; ``--check``: are they up to date?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    bench_page,
     depth_page,
     fusion_page,
     other_page,
@@ -19,6 +20,7 @@ from benchmarks import (
     utd_page,
     zoo_page,
 )
+from benchmarks.catalogue import RATIOS
 from benchmarks.page_parts import spread
 from benchmarks.skeleton_utd import ROWS
 
@@ -83,18 +85,6 @@ def _section(name: str, seeds: tuple[int, ...], records: dict[tuple[str, int], d
     return lines
 
 
-def _startup() -> str:
-    path = ROOT / "benchmarks" / "results" / "startup.json"
-    if not path.exists():
-        return "not run"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return (
-        f'`mg --help` takes {record["ratio"]:.2f} times as long as `python -c "import click"` (medians '
-        f"{1000 * record['mg --help']:.0f} and {1000 * record['import click']:.0f} ms, in turns; commit "
-        f"{record['commit']}, `{record['command']}`)."
-    )
-
-
 # Rows and seeds of benchmarks/skeleton_utd.py that the page shows.
 SKELETON_SEEDS = (0, 1, 2)
 SKELETON_PROTOCOLS = ("standard", "hard")
@@ -152,52 +142,6 @@ def _skeleton() -> list[str]:
     return lines
 
 
-# (file, what is compared, keys down to the number, wanted); all are ratios of one run on one machine.
-RATIOS = (
-    (
-        "clips-read",
-        "random clips from a store over `np.load(mmap)`, slowest of three sizes",
-        ("ratio",),
-        ">= 0.7",
-    ),
-    ("xlsx-import", "keypoint workbook over openpyxl, cells of openpyxl's writer", ("ratio",), ">= 8"),
-    ("openpose-json", "OpenPose JSON, tracked, over a stdlib json loop", ("ratio",), ">= 3"),
-    (
-        "crop",
-        "crop to JPEG over decoding alone, synthetic 720x1280",
-        ("synthetic_720x1280", "ratio"),
-        ">= 0.6",
-    ),
-    ("crop", "the same, real video of 640x480", ("intel_asl_640x480", "ratio"), ">= 0.6"),
-    ("crop", "crop with two processes over one", ("workers", "ratio"), ">= 1.7"),
-    ("crop", "memory of cropping ten times the clips", ("memory", "ratio"), "<= 1.2"),
-    ("import-workers", "import with two processes over one", ("ratio",), ">= 1.7"),
-    (
-        "rgb-loader",
-        "training clips of 32 frames out of a crop store over decoding alone, two processes each",
-        ("ratios", "training"),
-        ">= 0.7",
-    ),
-    ("rgb-loader", "the same, whole frames resized from 256 to 224 pixels", ("ratios", "plain"), ""),
-    ("rgb-loader", "the same, 224 pixels cut at random, not resized", ("ratios", "cut"), ""),
-    ("rgb-loader", "the same, with small rotations", ("ratios", "rotated"), ""),
-    ("import-workers", "memory of importing ten times the clips", ("memory_ratio",), "<= 1.2"),
-)
-
-
-def _ratios() -> list[str]:
-    lines = ["| what | wanted | measured | commit | command |", "|---|---|---|---|---|"]
-    for name, what, keys, wanted in RATIOS:
-        path = ROOT / "benchmarks" / "results" / f"{name}.json"
-        value: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        commit, command = (value["commit"], f"`{value['command']}`") if value else ("", "")
-        for key in keys:
-            value = value.get(key) if value else None
-        text = "not run" if value is None else f"{value:.2f}"
-        lines.append(f"| {what} | {wanted} | {text} | {commit} | {command} |")
-    return lines
-
-
 # Records with a section of their own, besides those of RATIOS.
 SHOWN = (
     *("run-*", "skeleton-utd-*", "depth-utd-*", "imu-utd-*", "ablation-utd-*", "long-tail-utd-*"),
@@ -213,15 +157,13 @@ def page() -> str:
     lines = [
         "# Results",
         "",
-        "Made by `make bench` from `benchmarks/results/*.json` alone: each file names command, commit,",
+        "Made by `make pages` from `benchmarks/results/*.json` alone: each file names command, commit,",
         "seed and the digests of its inputs. Labels of the target are read by `mg score` only; the single",
         "best branch and the parameters of the vote are chosen on validation.",
     ]
     for name, seeds in RUNS.items():
         lines += _section(name, seeds, records)
     lines += _skeleton()
-    lines += ["", "## Start-up", "", _startup()]
-    lines += ["", "## Data preparation: speed and memory", "", *_ratios()]
     lines += fusion_page.sections()
     lines += synth_page.section()
     lines += training_page.section()
@@ -229,14 +171,18 @@ def page() -> str:
     lines += rgb_models_page.section()
     lines += depth_page.section()
     lines += utd_page.imu_section() + utd_page.ablation_section() + utd_page.long_tail_section()
-    lines += other_page.section((*SHOWN, *(name for name, *_ in RATIOS)))
+    lines += other_page.section((*SHOWN, *(ratio.record for ratio in RATIOS)))
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     """Write or check the pages."""
     stale = []
-    for name, text in (("results.md", page()), ("model-zoo.md", zoo_page.page())):
+    for name, text in (
+        ("results.md", page()),
+        ("model-zoo.md", zoo_page.page()),
+        ("benchmarks.md", bench_page.page()),
+    ):
         path = DOCS / name
         if "--check" not in sys.argv:
             path.write_text(text, encoding="utf-8")
@@ -244,7 +190,7 @@ def main() -> int:
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
     for name in stale:
-        print(f"docs/{name} is out of date: run 'make bench'", file=sys.stderr)
+        print(f"docs/{name} is out of date: run 'make pages'", file=sys.stderr)
     return 1 if stale else 0
 
 

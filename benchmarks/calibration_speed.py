@@ -1,7 +1,7 @@
 """Calibration beside public implementations: ``python -m benchmarks.calibration_speed --peer ENVIRONMENT``.
 
-``ENVIRONMENT`` is the folder that ``python tools/parity_calibration.py --environment FOLDER`` makes. The peers
-(netcal, torch-uncertainty) run there as a server of timings and take turns with us, one thread each.
+``python tools/parity_calibration.py --environment ENVIRONMENT`` makes that folder. There the peers (netcal,
+torch-uncertainty) are a server of timings and take turns with us, one thread each.
 Measured are the fit of a temperature by NLL and the expected calibration error of 15 bins, for 32 classes
 and as many clips as iMiGUE has for validation and for training. That answers agree is tested in mg-fusion.
 """

@@ -179,7 +179,7 @@ def page() -> str:
     lines = [
         "# Model zoo",
         "",
-        "Made by `make bench` from the models' records and `benchmarks/results/*.json` alone. `mg models`",
+        "Made by `make pages` from the models' records and `benchmarks/results/*.json` alone. `mg models`",
         "lists these models and those of installed plugins.",
         "",
     ]

@@ -57,7 +57,7 @@ def test_results_and_model_zoo_are_made_of_the_records_alone() -> None:
 def test_every_record_is_read_for_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """A measurement that no section reads would lie there unseen."""
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import zoo_page
+    from benchmarks import bench_page, zoo_page
     from benchmarks.__main__ import page
 
     read: set[Path] = set()
@@ -70,6 +70,7 @@ def test_every_record_is_read_for_a_page(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Path, "read_text", reading)
     page()
     zoo_page.page()
+    bench_page.page()
     records = set((ROOT / "benchmarks" / "results").glob("*.json"))
     assert records
     assert {path.name for path in records - read} == set()
@@ -85,4 +86,4 @@ def test_sizes_in_the_model_zoo_are_those_of_the_models(monkeypatch: pytest.Monk
 
     found = record("model-sizes")
     assert found is not None
-    assert found["models"] == measure(), "run 'python -m benchmarks.model_sizes', then 'make bench'"
+    assert found["models"] == measure(), "run 'python -m benchmarks.model_sizes', then 'make pages'"

@@ -21,7 +21,13 @@ pytestmark = [pytest.mark.extended, pytest.mark.slow]
 
 PAGES = ("README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")))
 # Pages that are made from records and have no commands to follow.
-GENERATED = {"docs/cli.md", "docs/plugin-hooks.md", "docs/results.md", "docs/model-zoo.md"}
+GENERATED = {
+    "docs/cli.md",
+    "docs/plugin-hooks.md",
+    "docs/results.md",
+    "docs/model-zoo.md",
+    "docs/benchmarks.md",
+}
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<directive>file|not run): (?P<value>.+?) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```",

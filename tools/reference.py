@@ -45,7 +45,7 @@ def cli_page() -> str:
     lines = [
         "# The `mg` command",
         "",
-        "Generated from the commands' records by `make reference`. Every command also takes `--json` (result as",
+        "Generated from the commands' records by `make pages`. Every command also takes `--json` (result as",
         "JSON), `--quiet` (no talk on stderr), `--debug` (tracebacks) and `--help`. Results go to stdout, talk to",
         "stderr.",
         "Exit codes: 0 success, 2 usage or configuration, 3 store, 4 plugin, 5 data.",
@@ -79,7 +79,7 @@ def hooks_page() -> str:
     lines = [
         "# Hooks and records",
         "",
-        "Generated from `mg_data.contract` by `make reference`. A plugin is a distribution with an entry point of",
+        "Generated from `mg_data.contract` by `make pages`. A plugin is a distribution with an entry point of",
         "group `mg.plugins`, named like the distribution, that points at a module with hook implementations:",
         "",
         "```toml",
@@ -139,7 +139,7 @@ def main() -> int:
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
     for name in stale:
-        print(f"docs/{name} is out of date: run 'make reference'", file=sys.stderr)
+        print(f"docs/{name} is out of date: run 'make pages'", file=sys.stderr)
     return 1 if stale else 0
 
 
