@@ -1,7 +1,7 @@
 """Measure every ratio again and compare with the records before: ``make bench``.
 
 ``python -m benchmarks.bench [RECORD ...] --work DIR`` runs the measurements of benchmarks/catalogue.py one
-after another, each in a process of its own on a machine that should do nothing else, and writes their records.
+after another, each in a process of its own on a machine that should do nothing else, and writes records.
 Peers get environments of their own in ``DIR/peers``. Then every ratio is printed beside that of the record
 that was there: one that got worse by more than 15 % is a regression, and the exit code is 1. Absolute seconds
 are not compared, as they belong to a machine.
