@@ -148,6 +148,7 @@ SHOWN = (
     *("fusion-crossfit", "fusion-search", "fusion-scale", "fusion-scale-10000000", "fusion-import"),
     *("startup", "synth", "skeleton-speed", "rgb-models", "trainer-overhead", "two-processes"),
     "model-sizes",  # in the model zoo
+    "load-*",  # in docs/benchmarks.md
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks import load_page
 from benchmarks.catalogue import RATIOS, Ratio, load
 from benchmarks.page_parts import NOT_RUN
 
@@ -51,7 +52,7 @@ def page() -> str:
         )
     if not short:
         lines.append("None.")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *load_page.section()]) + "\n"
 
 
 def _value(ratio: Ratio) -> float | None:

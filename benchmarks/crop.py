@@ -10,11 +10,9 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,62 +20,24 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measuring import ratio_of_rounds
+from benchmarks.measuring import ratio_of_rounds, run_mg
 from benchmarks.record_run import RESULTS, commit
 from mg_data.prepare.crop_video import ClipJob, CropOptions, VideoJob, crop_video
 from mg_data.store import open_clips
 from mg_data.video.crop import clip_extremes, steady_points, visible_points
-from mg_data.video.decode import count_frames, decode_frames, video_size
+from mg_data.video.decode import count_frames, video_size
 
 SHARED = Path(os.environ.get("MG_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
-# Prints the peak memory of the process or of its largest child, in KiB, as its last line.
-_PEAK = """
-import resource
-from mg_data.cli.main import main
-try:
-    main()
-finally:
-    print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
-"""
-
-
-class VideoFolder:
-    """Videos of one folder, by their file names."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def video_path(self, video_id: str) -> Path:
-        """Return the file of a video."""
-        return self.root / video_id
-
-    def frames(self, video_id: str, start: int, stop: int) -> Iterator[NDArray[Any]]:
-        """Yield whole frames."""
-        return decode_frames(self.video_path(video_id), np.arange(start, stop))
-
-
-def open_folder(root: Path, stream: str) -> VideoFolder:
-    """Open a folder (the ``frames`` factory of the jobs below)."""
-    return VideoFolder(root)
-
-
-def _mg(*words: object) -> tuple[float, int]:
-    """Run the command in a process of its own; return its seconds and its peak memory in KiB."""
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", _PEAK, *map(str, words)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
-    return time.perf_counter() - began, int(done.stdout.split()[-1])
 
 
 def _corpus(folder: Path, videos: int, clips_per_video: int, size: str) -> Path:
     """Write and import a synthetic corpus; return its folder, with ``<folder>.h5`` beside it."""
     out = folder / f"corpus-{size}-{videos}"
-    _mg("data", "synth", out, "--clips", videos * clips_per_video, "--subjects", videos,
+    run_mg("data", "synth", out, "--clips", videos * clips_per_video, "--subjects", videos,
         "--videos-per-subject", 1, "--size", size, "--workers", 2)  # fmt: skip
-    _mg("data", "import", "synthetic", out, "-o", out.with_suffix(".h5"), "--labels", out.with_suffix(".csv"))
+    run_mg(
+        "data", "import", "synthetic", out, "-o", out.with_suffix(".h5"), "--labels", out.with_suffix(".csv")
+    )
     return out
 
 
@@ -160,7 +120,7 @@ def workers(folder: Path, rounds: int = 2) -> dict[str, Any]:
     seconds: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):
         for number, values in seconds.items():
-            values.append(_mg(*words, "--workers", number)[0])
+            values.append(run_mg(*words, "--workers", number)[0])
     return {
         "seconds_one": round(statistics.median(seconds[1]), 2),
         "seconds_two": round(statistics.median(seconds[2]), 2),
@@ -169,13 +129,14 @@ def workers(folder: Path, rounds: int = 2) -> dict[str, Any]:
 
 
 def memory(folder: Path) -> dict[str, float]:
-    """Return peak memory of cropping 60 and 600 clips, in KiB, and the ratio."""
+    """Return peak memory of cropping 60 and 600 clips, in MB, and the ratio."""
     peak = {}
     for videos in (6, 60):
         corpus = _corpus(folder, videos, 10, "96x64")
         out = folder / f"crops-{videos}.h5"
-        peak[videos] = _mg("data", "crop", corpus.with_suffix(".h5"), corpus, "-o", out, "--size", 112)[1]
-    return {"kib_60_clips": peak[6], "kib_600_clips": peak[60], "ratio": round(peak[60] / peak[6], 3)}
+        peak[videos] = run_mg("data", "crop", corpus.with_suffix(".h5"), corpus, "-o", out, "--size", 112)[1]
+    ratio = round(peak[60] / peak[6], 3)
+    return {"mb_60_clips": round(peak[6], 1), "mb_600_clips": round(peak[60], 1), "ratio": ratio}
 
 
 def main() -> None:

@@ -7,48 +7,26 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import ratio_of_rounds
+from benchmarks.measuring import ratio_of_rounds, run_mg
 from benchmarks.record_run import RESULTS, commit
-
-# Prints the peak memory of the process itself, in KiB, as its last line.
-_PEAK = """
-import resource
-from mg_data.cli.main import main
-try:
-    main()
-finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-def _mg(*words: object) -> tuple[float, int]:
-    """Run the command in a process of its own; return its seconds and its peak memory in KiB."""
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", _PEAK, *map(str, words)], capture_output=True, text=True, check=True
-    )
-    return time.perf_counter() - began, int(done.stdout.split()[-1])
 
 
 def _corpus(folder: Path, videos: int, clips_per_video: int) -> Path:
     out = folder / f"corpus-{videos}-{clips_per_video}"
-    _mg("data", "synth", out, "--clips", videos * clips_per_video, "--subjects", videos,
+    run_mg("data", "synth", out, "--clips", videos * clips_per_video, "--subjects", videos,
         "--videos-per-subject", 1, "--size", "64x64", "--no-video", "--keypoints", "openpose",
         "--workers", 2)  # fmt: skip
     return out
 
 
-def _import(corpus: Path, workers: int) -> tuple[float, int]:
+def _import(corpus: Path, workers: int) -> tuple[float, float]:
     out = corpus.parent / f"clips-{workers}.h5"
     words = ["data", "import", "synthetic", corpus, "-o", out, "--labels", out.with_suffix(".csv")]
-    return _mg(*words, "--workers", workers)
+    return run_mg(*words, "--workers", workers)
 
 
 def measure(rounds: int = 2) -> dict[str, Any]:
@@ -66,8 +44,8 @@ def measure(rounds: int = 2) -> dict[str, Any]:
         "seconds_one": round(statistics.median(seconds[1]), 2),
         "seconds_two": round(statistics.median(seconds[2]), 2),
         **ratio_of_rounds(seconds[1], seconds[2], 2),
-        "memory_kib_120_clips": memory[small],
-        "memory_kib_1200_clips": memory[large],
+        "memory_mb_120_clips": round(memory[small], 1),
+        "memory_mb_1200_clips": round(memory[large], 1),
         "memory_ratio": round(memory[large] / memory[small], 3),
     }
 

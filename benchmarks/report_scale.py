@@ -17,13 +17,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import run_mg
 from benchmarks.record_run import RESULTS, commit
 from mg_data.labels import write_labels
 from mg_data.store import Provenance, clip_keys, write_features, write_logits, write_pseudo, write_split
@@ -176,24 +176,13 @@ def _write_features(
 
 def measure(words: list[object], out: Path, rounds: int) -> dict[str, Any]:
     """Run a command that writes a page; return seconds, peak memory of the worst and the size."""
-    seconds = []
-    peak = 0.0
-    for _ in range(rounds):
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mg_data", *map(str, words), "-o", str(out), "--quiet"],
-            stdout=subprocess.DEVNULL,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds.append(time.perf_counter() - began)
-        if status:
-            raise SystemExit(f"mg {words[0]} failed with status {status}")
-        peak = max(peak, usage.ru_maxrss / 1024)
+    runs = [run_mg(*words, "-o", out, "--quiet") for _ in range(rounds)]
+    seconds = [run[0] for run in runs]
     page = out.read_text(encoding="utf-8")
     return {
         "seconds": round(statistics.median(seconds), 2),
-        "all_seconds": [round(value, 2) for value in seconds],
-        "peak_mb": round(peak),
+        "seconds_range": [round(min(seconds), 2), round(max(seconds), 2)],
+        "peak_mb": round(max(run[1] for run in runs)),
         "megabytes": round(out.stat().st_size / 1e6, 3),
         "not_shown": page.count("Not shown"),
     }
