@@ -3,7 +3,7 @@
 Parts: ``clips`` (stores of up to a million clips of 16 frames x 20 keypoints, about 4 GB, checked, counted
 and split), ``scores`` (up to a million rows of 32 classes in 64 shards, merged, fused and scored),
 ``classes`` (4,562 clips of up to 1,000 classes, fused and scored), ``models`` (up to 12 stores of 777
-validation and 4,562 target clips, searched and fused). Each command is a process of its own, whose seconds and
+validation and 4,562 target clips, searched and fused). Each command is a process of its own; its seconds and
 peak memory are kept for every size, with the exponent of their growth between the two largest sizes: 1 is a
 straight line, below it fixed costs count. Free space is checked first.
 """
