@@ -14,6 +14,7 @@ from benchmarks import (
     fusion_page,
     other_page,
     rgb_models_page,
+    scale_page,
     skeleton_speed_page,
     synth_page,
     training_page,
@@ -183,6 +184,7 @@ def main() -> int:
         ("results.md", page()),
         ("model-zoo.md", zoo_page.page()),
         ("benchmarks.md", bench_page.page()),
+        ("scale.md", scale_page.page()),
     ):
         path = DOCS / name
         if "--check" not in sys.argv:

@@ -27,6 +27,7 @@ GENERATED = {
     "docs/results.md",
     "docs/model-zoo.md",
     "docs/benchmarks.md",
+    "docs/scale.md",
 }
 
 _BLOCK = re.compile(
