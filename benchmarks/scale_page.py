@@ -124,12 +124,12 @@ def page() -> str:
         f"The bottleneck is {slowest.name}. The largest store is that of {largest.name}:",
         f"{_bytes(largest.store_bytes)}; with shards of 100 hours these are {HOURS // 100:,} files.",
         "A model is trained on the labelled clips alone, which do not grow with the archive; adapting to it",
-        "by pseudo-labels takes a sample of its windows. What crosses the network is read once by each stage:",
+        "by pseudo-labels takes a sample of its windows. What crosses the network is read once a stage:",
         f"the video ({_bytes(HOURS * 3600 * 250_000)} at 2 Mbit/s) twice, keypoints twice, crops once a",
         "branch.",
         "",
-        "What this plan has not seen: a cluster, a parallel file system, a GPU. That shards and two processes",
-        "of one machine give the result of one is tested (see",
+        "What this plan has not seen: a cluster, a parallel file system, a GPU. That shards and two",
+        "processes of one machine give the result of one is tested (see",
         "[Train on many machines](tutorials/cluster.md)).",
     ]
     return "\n".join(lines) + "\n"
