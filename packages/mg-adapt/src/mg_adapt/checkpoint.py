@@ -73,10 +73,10 @@ class Checkpoint:
         return self.branch or f"{self.model}/{self.modality}"
 
 
-_PLAIN = (
-    *("model", "modality", "preset", "branch", "vocabulary", "dataset", "seed", "epochs", "epoch", "round"),
-    *("parameters", "model_options", "modality_options", "recipe", "inputs", "versions"),
-)
+_TEXTS = ("model", "modality", "preset", "branch", "vocabulary", "dataset")
+_NUMBERS = ("seed", "epochs", "epoch", "round", "parameters")
+_TABLES = ("model_options", "modality_options", "recipe", "inputs", "versions")
+_PLAIN = (*_TEXTS, *_NUMBERS, *_TABLES)
 
 
 def _as_tensor(keys: NDArray[np.uint64]) -> Tensor:
@@ -118,9 +118,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise StoreError(
             path, f"is no checkpoint: found format {header.get('format')!r}", f"wanted '{FORMAT}'"
         )
-    if header.get("version", 0) > VERSION:
-        found = header.get("version")
+    found = header.get("version", 0)
+    if not isinstance(found, int) or found > VERSION:
         raise StoreError(path, f"has version {found}, this mg-adapt reads {VERSION}", "upgrade mg-adapt")
+    kinds = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(_NUMBERS, int), **dict.fromkeys(_TABLES, dict)}
+    for name, kind in {**kinds, "class_names": list}.items():
+        if name in header and not isinstance(header[name], kind):
+            raise StoreError(path, f"is damaged: its header misstates '{name}'")
+    if not all(isinstance(name, str) for name in header.get("class_names", ())):
+        raise StoreError(path, "is damaged: its header misstates 'class_names'")
     try:
         return Checkpoint(
             **{name: header[name] for name in _PLAIN},
@@ -136,7 +142,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             loss_state=_section(tensors, _LOSS),
             digest=digest,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StoreError(path, f"is damaged: its header lacks or misstates {error}") from error
 
 

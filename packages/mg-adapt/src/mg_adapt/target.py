@@ -45,7 +45,7 @@ def read_vote_parameters(path: Path) -> VoteParameters:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StoreError(path, f"cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(
             path, f"is no JSON file: {error}", "wanted fusion.json from 'mg fuse --fit'"
         ) from error
@@ -59,8 +59,10 @@ def read_vote_parameters(path: Path) -> VoteParameters:
         class_names = tuple(str(name) for name in value.get("class_names", ()))
         stated = value.get("search", {}).get("calibrated_temperature")
         calibrated = None if stated is None else float(stated)
-        keys = [int(key, 16) for key in value.get("fitted_on", {}).get("clip_keys", ())]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        fit_keys = np.array(
+            [int(key, 16) for key in value.get("fitted_on", {}).get("clip_keys", ())], np.uint64
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StoreError(path, f"lacks or misstates {error}") from error
     sizes = list(weights.values())
     if not sizes or not np.isfinite(sizes).all() or min(sizes) < 0 or sum(sizes) <= 0 or not temperature > 0:
@@ -71,7 +73,7 @@ def read_vote_parameters(path: Path) -> VoteParameters:
         weights=weights,
         temperature=temperature,
         class_names=class_names,
-        fit_keys=np.array(keys, np.uint64),
+        fit_keys=fit_keys,
         calibrated=calibrated,
     )
 

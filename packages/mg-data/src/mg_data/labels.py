@@ -11,6 +11,8 @@ from pathlib import Path
 from mg_data.contract.errors import DataError
 from mg_data.store.atomic import publish_text
 
+# What the stores have room for.
+_MAX_LABEL = 1 << 31
 HEADER = ("clip_id", "label", "class_name")
 
 # Bands of a long tail: head classes have at least this share of the largest class's clips, tail classes less.
@@ -42,7 +44,7 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, int]:
     try:
         with name.open(encoding="utf-8-sig", newline="") as handle:
             rows = list(csv.reader(handle))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{name}: labels cannot be read: {error}") from error
     if not rows or tuple(rows[0][:2]) != HEADER[:2]:
         found = ",".join(rows[0]) if rows else "an empty file"
@@ -53,9 +55,11 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, int]:
             continue
         try:
             clip_id, label = row[0], int(row[1])
+            if not abs(label) < _MAX_LABEL:
+                raise ValueError
         except (IndexError, ValueError) as error:
             raise DataError(
-                f"{name}, line {number}: wanted clip_id,label, found '{','.join(row)}'"
+                f"{name}, line {number}: wanted clip_id,label, found '{','.join(row)[:80]}'"
             ) from error
         if clip_id in labels:
             raise DataError(f"{name}, line {number}: clip id '{clip_id}' stands twice")

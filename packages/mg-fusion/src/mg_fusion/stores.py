@@ -231,7 +231,7 @@ def fit_keys(params: SoftVote) -> NDArray[np.uint64]:
     """Return the keys of the clips that parameters were fitted on (empty if they were given by hand)."""
     try:
         return np.array([int(key, 16) for key in params.fitted_on.get("clip_keys", ())], dtype=np.uint64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ScoresError(
             f"fusion parameters: fitted_on.clip_keys is no list of keys: {error}; fit again"
         ) from error

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mg_data.contract import DataError
 from mg_data.store import publish
 from mg_fusion.errors import ScoresError, SettingError
+from mg_fusion.zip_members import check_members, read_member
 
 Dialect = Literal["2025", "2023"]
 # The 2025 edition wants a header, the 2023 edition none.
@@ -160,6 +161,7 @@ def _content(path: Path) -> tuple[str, str]:
                 raise DataError(f"{path}: is larger than any submission")
             return "", path.read_text(encoding="utf-8-sig")
         with zipfile.ZipFile(path) as archive:
+            check_members(archive, path.stat().st_size)
             members = [info for info in archive.infolist() if not info.is_dir()]
             tables = [info for info in members if info.filename.lower().endswith(".csv")]
             if len(members) != 1 or not tables:
@@ -167,8 +169,8 @@ def _content(path: Path) -> tuple[str, str]:
                 raise DataError(f"{path}: wanted one csv in the zip and nothing else, found {names}")
             if tables[0].file_size > _LARGEST_BYTES:
                 raise DataError(f"{path}: its csv is larger than any submission")
-            return tables[0].filename, archive.read(tables[0]).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, zipfile.BadZipFile, RuntimeError, zlib.error, EOFError) as error:
+            return tables[0].filename, read_member(archive, tables[0]).decode("utf-8-sig")
+    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, zlib.error, EOFError) as error:
         raise DataError(f"{path}: submission cannot be read: {error}") from error
 
 

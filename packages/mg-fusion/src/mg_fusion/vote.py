@@ -327,7 +327,7 @@ class SoftVote:
             value = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise StoreError(path, f"cannot be read: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StoreError(
                 path, "is not a JSON file", "give the fusion.json that mg fuse --fit wrote"
             ) from error
@@ -341,6 +341,13 @@ class SoftVote:
                 f"has version {value.get('version')}, this mg-fusion reads {VERSION} to {VERSION_OF_SEVERAL}",
                 "upgrade mg-fusion",
             )
+        tables = ("search", "baselines", "fitted_on", "taint", "model_temperatures")
+        names = value.get("class_names", [])
+        wrong = next((name for name in tables if not isinstance(value.get(name, {}), dict)), "")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            wrong = "class_names"
+        if wrong:
+            raise StoreError(path, f"lacks or garbles a field: {wrong}", "fit again")
         try:
             return cls(
                 temperature=float(value["temperature"]),
@@ -358,5 +365,5 @@ class SoftVote:
             )
         except UsageError as error:
             raise StoreError(path, str(error)) from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise StoreError(path, f"lacks or garbles a field: {error}", "fit again") from error

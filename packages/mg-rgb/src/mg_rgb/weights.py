@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import os
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -105,13 +106,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise DataError(f"{path}: not a readable safetensors file ({error})") from error
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise DataError(f"{path}: a compressed archive, which torch never writes; refused unread")
         value: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{path}: holds Python objects besides tensors and was refused, nothing in it was executed: "
             "save its state dict alone, best as .safetensors"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except (
+        RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError,
+        OverflowError, MemoryError, zipfile.BadZipFile,
+    ) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: not a readable torch checkpoint ({reason})") from error
     for wrapper in ("state_dict", "model", "model_state"):

@@ -62,7 +62,7 @@ def read_checkpoint(path: Path) -> tuple[Tensors, tuple[str, ...]]:
             "state_dict alone and convert that"
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError,
-            zipfile.BadZipFile) as error:  # fmt: skip
+            OverflowError, zipfile.BadZipFile) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: no readable torch checkpoint ({reason})") from error
     if isinstance(value, Mapping) and isinstance(value.get("state_dict"), Mapping):

@@ -284,7 +284,7 @@ def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str,
             recipe = tomllib.load(handle)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: no valid TOML: {error}") from error
     for dotted, value in changes.items():
         set_value(recipe, dotted, value)

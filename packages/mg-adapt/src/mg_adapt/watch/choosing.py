@@ -124,7 +124,7 @@ def read_chosen(path: Path) -> Chosen:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(path, f"cannot be read: {error}", "wanted a file of 'mg watch --choose'") from error
     if not isinstance(value, dict) or (value.get("format"), value.get("version")) != (FORMAT, VERSION):
         raise StoreError(path, "is no thresholds file of version 1", "wanted a file of 'mg watch --choose'")
@@ -138,5 +138,5 @@ def read_chosen(path: Path) -> Chosen:
             iou=float(value["iou"]),
             class_names=tuple(str(name) for name in value["class_names"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StoreError(path, f"lacks or misstates {error}") from error

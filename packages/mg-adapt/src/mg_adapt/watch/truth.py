@@ -16,6 +16,8 @@ from mg_data.contract import DataError, StoreError
 from mg_data.labels import read_labels
 from mg_data.store import clip_keys, open_clips
 
+# More frames than any recording has.
+_MAX_FRAMES = 1 << 31
 COLUMNS = ("video_id", "start", "stop", "class_name")
 
 
@@ -76,7 +78,7 @@ def _read_csv(path: Path, names: list[str], background: Collection[int]) -> Trut
             raise DataError(
                 f"{path}, line {line}: start and stop are '{start}' and '{stop}', wanted whole frame numbers"
             ) from None
-        if not 0 <= span[0] < span[1]:
+        if not 0 <= span[0] < span[1] < _MAX_FRAMES:
             raise DataError(f"{path}, line {line}: frames {start} to {stop} are no span (stop is exclusive)")
         if name not in names:
             raise DataError(

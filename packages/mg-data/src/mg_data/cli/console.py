@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import TextIO
 
+from mg_data.cli.text import printable
+
 
 def _clock(seconds: float) -> str:
     whole = int(seconds)
@@ -82,11 +84,11 @@ class TerminalConsole:
     def say(self, text: str) -> None:
         """Tell what is going on."""
         if not self.quiet:
-            print(self.prefix + text, file=self._out, flush=True)
+            print(self.prefix + printable(text), file=self._out, flush=True)
 
     def warn(self, text: str) -> None:
         """Tell what the user should know even with --quiet."""
-        print(f"{self.prefix}warning: {text}", file=self._out, flush=True)
+        print(f"{self.prefix}warning: {printable(text)}", file=self._out, flush=True)
 
     @contextlib.contextmanager
     def progress(self, label: str, total: int | None) -> Iterator[Bar]:

@@ -15,6 +15,7 @@ from mg_data import __version__
 from mg_data.cli.build import make_command
 from mg_data.cli.console import TerminalConsole
 from mg_data.cli.records import GROUP_SUMMARIES, HOMES
+from mg_data.cli.text import one_line, printable
 from mg_data.contract.errors import MgError, PluginError
 from mg_data.contract.runtime import StageResult
 from mg_data.contract.specs import CommandSpec
@@ -38,7 +39,7 @@ def _print(result: Any, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result.data, indent=2, ensure_ascii=False, default=str))
     elif result.text:
-        click.echo(result.text)
+        click.echo(printable(result.text))
 
 
 def _specs(known: Registry) -> dict[tuple[str, ...], tuple[CommandSpec, str]]:
@@ -214,7 +215,7 @@ def run(arguments: list[str] | None = None) -> int:
     except MgError as error:
         if settings["debug"] or os.environ.get("MG_DEBUG"):
             traceback.print_exc()
-        print(f"mg: error: {error}", file=sys.stderr)
+        print(f"mg: error: {one_line(str(error))}", file=sys.stderr)
         return error.exit_code
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -232,7 +233,8 @@ def run(arguments: list[str] | None = None) -> int:
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{os.path.basename(where.filename)}:{where.lineno}"  # noqa: PTH119
         print(
-            f"mg: internal error: {type(error).__name__}: {error} (at {place}; --debug shows the traceback)",
+            f"mg: internal error: {type(error).__name__}: {one_line(str(error))} (at {place}; --debug shows "
+            "the traceback)",
             file=sys.stderr,
         )
         return 1

@@ -12,15 +12,17 @@ are; boxes over whole clips do not feel it.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
+from mg_data.datasets.clips.table import check_video
 from mg_data.prepare.extras import require
 
 CLASS_NAMES = (
@@ -56,6 +58,9 @@ IMAGE_SIZE = (320, 240)
 # Focal lengths and centre of the Kinect v1 depth camera at 320 x 240, pixels.
 CAMERA = (285.63, 285.63, 160.0, 120.0)
 INERTIAL_RATE_HZ = 50.0
+# A file may always unfold to this much; beyond it to so many times its own size.
+_FREE_BYTES, _MAX_RATIO = 256 << 20, 200
+_MATRIX, _PACKED, _DEEPEST = 14, 15, 16
 _NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)_skeleton\.mat")
 
 
@@ -64,6 +69,7 @@ def _load(path: Path, key: str) -> NDArray[Any]:
     from scipy.io import loadmat
 
     try:
+        _check_size(path)
         content = loadmat(path, variable_names=[key])
     except Exception as error:  # scipy raises a different type for each kind of damage
         first = (str(error).splitlines() or [type(error).__name__])[0]
@@ -73,22 +79,76 @@ def _load(path: Path, key: str) -> NDArray[Any]:
     return np.asarray(content[key])
 
 
+def _check_size(path: Path) -> None:
+    """Refuse a file whose arrays claim more bytes than it has, or unfold to far more, before they are read.
+
+    A version 5 file is a header of 128 bytes and elements (:func:`_check_elements`).
+
+    Raises:
+        ValueError: it does.
+    """
+    data = path.read_bytes()
+    if data[126:128] in (b"MI", b"IM"):
+        _check_elements(
+            memoryview(data)[128:], "big" if data[126:128] == b"MI" else "little", _limit(len(data))
+        )
+    elif len(data) >= 20 and not any(data[:4]):  # version 4: five numbers, the second and third its shape
+        rows, columns = (int.from_bytes(data[at : at + 4], "little") for at in (4, 8))
+        if rows * columns > len(data):
+            raise ValueError(f"it claims {rows} x {columns} numbers in {len(data)} bytes")
+
+
+def _limit(size: int) -> int:
+    return max(_FREE_BYTES, _MAX_RATIO * size)
+
+
+def _check_elements(data: memoryview, order: Literal["little", "big"], limit: int, depth: int = 0) -> None:
+    """Walk over elements: type and length of 4 bytes, content; type 15 is packed, type 14 holds others."""
+    if depth > _DEEPEST:
+        raise ValueError("its arrays are nested too deep")
+    at = 0
+    while at + 8 <= len(data):
+        kind, length = (int.from_bytes(data[at + part : at + part + 4], order) for part in (0, 4))
+        if kind >> 16:  # up to four bytes of content stand in place of the length
+            at += 8
+            continue
+        if length > len(data) - at - 8:
+            raise ValueError(f"it claims {length} bytes where {len(data) - at - 8} are left")
+        content = data[at + 8 : at + 8 + length]
+        if kind == _PACKED:
+            inside = zlib.decompressobj().decompress(content, limit + 1)
+            if len(inside) > limit:
+                raise ValueError(f"it unfolds to more than {_MAX_RATIO} times its size")
+            _check_elements(memoryview(inside), order, limit, depth + 1)
+        elif kind == _MATRIX:
+            _check_elements(content, order, limit, depth + 1)
+        at += 8 + length + (-length % 8 if kind != _PACKED else 0)
+
+
 def _read_skeleton(path: Path) -> NDArray[np.float32]:
     """Return joints (T, 1, 20, 3) in metres."""
     skeleton = _load(path, "d_skel")
     if skeleton.ndim != 3 or skeleton.shape[:2] != (20, 3) or skeleton.shape[2] == 0:
         raise DataError(f"{path}: has shape {skeleton.shape}, wanted (20, 3, T)")
-    if not np.isfinite(skeleton).all():
-        raise DataError(f"{path}: holds values that are not finite")
-    return np.ascontiguousarray(skeleton.transpose(2, 0, 1)[:, None], dtype=np.float32)
+    return _finite(path, skeleton.transpose(2, 0, 1)[:, None])
 
 
 def _read_inertial(path: Path) -> NDArray[np.float32]:
     """Return (N, 6): acceleration x, y, z in g and rotation x, y, z in deg/s."""
     signal = _load(path, "d_iner")
-    if signal.ndim != 2 or signal.shape[1] != 6 or not np.isfinite(signal).all():
-        raise DataError(f"{path}: has shape {signal.shape} or values that are not finite, wanted (N, 6)")
-    return np.ascontiguousarray(signal, dtype=np.float32)
+    if signal.ndim != 2 or signal.shape[1] != 6:
+        raise DataError(f"{path}: has shape {signal.shape}, wanted (N, 6)")
+    return _finite(path, signal)
+
+
+def _finite(path: Path, values: NDArray[Any]) -> NDArray[np.float32]:
+    if values.dtype.kind not in "fiu":
+        raise DataError(f"{path}: holds {values.dtype} values, wanted numbers")
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
+        found = np.ascontiguousarray(values, dtype=np.float32)
+    if not np.isfinite(found).all():
+        raise DataError(f"{path}: holds values that are not finite")
+    return found
 
 
 def _read_recording(
@@ -191,6 +251,8 @@ class DepthFrames:
         Raises:
             DataError: the file is missing, damaged or too short.
         """
+        if check_video(video_id):
+            raise DataError(f"recording '{video_id}' {check_video(video_id)}")
         path = self.root / "Depth" / f"{video_id}_depth.mat"
         if not path.is_file():
             raise DataError(f"{path}: does not exist (the depth map of recording '{video_id}')")

@@ -18,7 +18,8 @@ from mg_data.contract import Console, DataError, StageResult, UsageError
 from mg_data.labels import read_labels
 from mg_data.prepare.check_motion import check_motion
 from mg_data.store import ClipsStore, SplitStore, open_clips, open_streams, read_split
-from mg_data.store.reading import guarded, open_file, read_text
+from mg_data.store.columns import read_text
+from mg_data.store.reading import guarded, open_file
 
 _SHOWN = 5
 _SOURCE = ("train", "val")

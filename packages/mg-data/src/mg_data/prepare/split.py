@@ -50,7 +50,7 @@ def _read_protocol(
         return tomllib.loads(protocol.read_text(encoding="utf-8")), protocol.parent, str(protocol)
     except OSError as error:
         raise UsageError(f"{protocol}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{protocol}: is no TOML: {error}") from error
 
 

@@ -87,6 +87,10 @@ def check_store(path: PathLike) -> str:
 
 def describe_store(path: PathLike) -> dict[str, Any]:
     """Return a JSON description of a store: header, rows, data sets, taint and provenance."""
+    return dict(guarded(path, lambda: _describe(path)))
+
+
+def _describe(path: PathLike) -> dict[str, Any]:
     with open_file(path) as file:
         header = {name: str(value) for name, value in sorted(attributes(file).items())}
         parts: dict[str, Any] = {}

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.columns import check_length, read_limits, read_text, read_whole
 from mg_data.store.index import PathLike, check_class_names, check_clip_ids
 from mg_data.store.provenance import Provenance
 from mg_data.store.ragged import RaggedColumn
-from mg_data.store.reading import StoreFile, attributes, read_text
+from mg_data.store.reading import StoreFile, attributes
 from mg_data.store.writing import StreamingWriter
 
 
@@ -150,8 +151,22 @@ class ClipsStore(StoreFile):
         file = self.file
         self.subject_ids: NDArray[np.str_] = read_text(file, "index/subject_id")
         self.video_ids: NDArray[np.str_] = read_text(file, "index/video_id")
-        self.start: NDArray[np.int64] = file["index/start"][()]
-        self.stop: NDArray[np.int64] = file["index/stop"][()]
+        self.start: NDArray[np.int64] = read_whole(file, "index/start")
+        self.stop: NDArray[np.int64] = read_whole(file, "index/stop")
+        count = len(self.clip_ids)
+        for name, column in (
+            ("subject_id", self.subject_ids),
+            ("video_id", self.video_ids),
+            ("start", self.start),
+            ("stop", self.stop),
+        ):
+            check_length(self.path, f"index/{name}", column, count)
+        if np.any(self.stop <= self.start):
+            row = int(np.flatnonzero(self.stop <= self.start)[0])
+            raise StoreError(
+                self.path,
+                f"clip '{self.clip_ids[row]}' has no frames (start {self.start[row]}, stop {self.stop[row]})",
+            )
         self.layout = ""
         self.columns: tuple[str, ...] = ()
         self.image_size = (0, 0)
@@ -165,10 +180,20 @@ class ClipsStore(StoreFile):
             camera = tuple(float(value) for value in given.get("camera", ()))
             self.camera = camera if len(camera) == 4 else None
             # Lists: reading one number of an array costs more than copying a short clip.
-            self._joint_limits: list[int] = file["joints/indptr"][()].tolist()
+            self._joint_limits: list[int] = read_limits(
+                file, self.path, "joints/indptr", count, "joints/values"
+            ).tolist()
+            shape = file["joints/values"].shape
+            if len(shape) != 4 or shape[3] != 3 or file["joints/values"].dtype.kind not in "fiu":
+                raise StoreError(
+                    self.path, f"/joints/values has shape {shape}, wanted (frames, P, V, 3) numbers"
+                )
         self.signal_names: tuple[str, ...] = tuple(sorted(file["features"])) if "features" in file else ()
         self._signal_limits: dict[str, list[int]] = {
-            name: file[f"features/{name}/indptr"][()].tolist() for name in self.signal_names
+            name: read_limits(
+                file, self.path, f"features/{name}/indptr", count, f"features/{name}/values"
+            ).tolist()
+            for name in self.signal_names
         }
 
     def joints(self, row: int) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.columns import check_length, read_limits, read_numbers, read_whole
 from mg_data.store.index import PathLike, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
 from mg_data.store.ragged import RaggedColumn
@@ -111,19 +112,34 @@ class FeaturesStore(StoreFile):
         super()._load()
         file = self.file
         self.labels: NDArray[np.int32] | None = (
-            np.asarray(file["index/label"][()], np.int32) if "index/label" in file else None
+            read_whole(file, "index/label", np.int32) if "index/label" in file else None
         )
+        if self.labels is not None:
+            check_length(self.path, "index/label", self.labels, len(self.clip_ids))
         self.features: dict[str, NDArray[np.float32]] = {
-            name: np.asarray(file[f"features/{name}/values"][()], np.float32)
+            name: read_numbers(file, f"features/{name}/values")
             for name in file["features"]
             if f"features/{name}/indptr" not in file
         }
         self._limits: dict[str, NDArray[np.int64]] = {
-            name: file[f"features/{name}/indptr"][()]
+            name: read_limits(
+                file, self.path, f"features/{name}/indptr", len(self.clip_ids), f"features/{name}/values"
+            )
             for name in file["features"]
             if name not in self.features
         }
         self.signal_names: tuple[str, ...] = tuple(sorted(self._limits))
+        for name, values in self.features.items():
+            if values.ndim < 2 or len(values) != len(self.clip_ids):
+                raise StoreError(
+                    self.path, f"feature '{name}' has shape {values.shape}, wanted ({len(self.clip_ids)}, D)"
+                )
+        for name in self.signal_names:
+            values = file[f"features/{name}/values"]
+            if values.ndim != 2 or values.dtype.kind not in "fiu":
+                raise StoreError(
+                    self.path, f"signal '{name}' has shape {values.shape}, wanted (T, C) numbers"
+                )
 
     def signal(self, name: str, row: int) -> NDArray[np.float32]:
         """Return the (T, C) samples of a signal of a row.

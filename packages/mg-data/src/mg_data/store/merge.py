@@ -52,7 +52,7 @@ def merge_stores(paths: Sequence[PathLike], out: PathLike, *, partial: bool = Fa
             stack.callback(store.close)
             stores.append(store)
         provenance = _provenance(stores, partial)
-        _check_alike(stores)
+        guarded(out, lambda: _check_alike(stores))
         _check_disjoint(stores)
         with create_store(out, stores[0].kind) as target:
             for name in _names(stores[0]):

@@ -58,11 +58,21 @@ class Provenance:
 
     @classmethod
     def from_json(cls, text: str) -> Provenance:
-        """Read the text of ``/provenance/json``; unknown members are ignored."""
-        value = json.loads(text)
-        return cls(
-            command=str(value.get("command", "")),
-            config=value.get("config", {}),
-            inputs=value.get("inputs", {}),
-            versions=value.get("versions", {}),
+        """Read the text of ``/provenance/json``; unknown members are ignored.
+
+        Raises:
+            ValueError: it is no such JSON.
+        """
+        try:
+            value = json.loads(text)
+        except RecursionError:
+            raise ValueError("/provenance/json is nested too deep") from None
+        tables = (
+            [value.get(name, {}) for name in ("config", "inputs", "versions")]
+            if isinstance(value, dict)
+            else []
         )
+        if not tables or not all(isinstance(table, dict) for table in tables):
+            raise ValueError("/provenance/json is no table of tables")
+        config, inputs, versions = tables
+        return cls(command=str(value.get("command", "")), config=config, inputs=inputs, versions=versions)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.columns import check_length, read_numbers, read_whole
 from mg_data.store.index import PathLike, check_class_names, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
 from mg_data.store.reading import StoreFile, attributes
@@ -79,16 +80,30 @@ class PseudoStore(StoreFile):
         super()._load()
         group = self.file["pseudo"]
         votes, facts = attributes(group["votes"]), attributes(group)
-        self.labels: NDArray[np.int32] = np.asarray(group["label"][()], np.int32)
-        self.confidence: NDArray[np.float32] = np.asarray(group["confidence"][()], np.float32)
-        self.votes: NDArray[np.int32] = np.asarray(group["votes"][()], np.int32)
+        self.labels: NDArray[np.int32] = read_whole(self.file, "pseudo/label", np.int32)
+        self.confidence: NDArray[np.float32] = read_numbers(self.file, "pseudo/confidence")
+        self.votes: NDArray[np.int32] = read_whole(self.file, "pseudo/votes", np.int32)
         self.model_names = tuple(name for name in str(votes["models"]).split("\n") if name)
-        self.probs: NDArray[np.float32] | None = group["probs"][()] if "probs" in group else None
+        self.probs: NDArray[np.float32] | None = (
+            read_numbers(self.file, "pseudo/probs") if "probs" in group else None
+        )
         self.threshold = float(facts["threshold"])
         self.temperature = float(facts["temperature"])
         self.round = int(facts["round"])
         self.candidates = int(facts.get("candidates", 0))
-        check_labels(self.path, self.labels, len(self.clip_ids), len(self.class_names))
+        count, classes = len(self.clip_ids), len(self.class_names)
+        check_labels(self.path, self.labels, count, classes)
+        check_length(self.path, "pseudo/confidence", self.confidence, count)
+        if self.votes.shape != (count, len(self.model_names)):
+            raise StoreError(
+                self.path, f"votes have shape {self.votes.shape}, wanted ({count}, {len(self.model_names)})"
+            )
+        if self.probs is not None and self.probs.shape != (count, classes):
+            raise StoreError(self.path, f"probs have shape {self.probs.shape}, wanted ({count}, {classes})")
+        if np.any(self.labels < 0):
+            raise StoreError(self.path, "a pseudo-label is a class index, found -1")
+        if not np.all((self.confidence >= 0) & (self.confidence <= 1.0001)):
+            raise StoreError(self.path, f"confidence must be ({count},) values in [0, 1]")
 
 
 def read_pseudo(path: PathLike) -> PseudoStore:

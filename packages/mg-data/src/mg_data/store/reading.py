@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.columns import one_text, read_text, read_whole
 from mg_data.store.contained import check_contained
 from mg_data.store.index import PathLike, check_clip_ids, match_rows
 from mg_data.store.mapped import MappedFile, MappedRows, map_rows, open_mapped
@@ -46,7 +47,7 @@ def open_file(path: PathLike) -> h5py.File:
             reason = f"cannot be opened: {text.splitlines()[0]}"
         raise StoreError(path, reason, "write or copy it again") from error
     try:
-        _check_header(file, path)
+        guarded(path, lambda: _check_header(file, path))
     except BaseException:
         file.close()
         raise
@@ -54,11 +55,19 @@ def open_file(path: PathLike) -> h5py.File:
 
 
 def attributes(item: h5py.File | h5py.Group | h5py.Dataset) -> dict[str, Any]:
-    """Return an object's attributes; texts as ``str``, those of fixed length (C, MATLAB ...) too."""
-    return {
-        name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        for name, value in item.attrs.items()
-    }
+    """Return an object's attributes; texts as ``str``, those of fixed length (C, MATLAB ...) too.
+
+    Raises:
+        StoreError: they are damaged.
+    """
+    try:
+        return {
+            name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+            for name, value in item.attrs.items()
+        }
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        reason = f"is damaged: the attributes of {item.name} cannot be read"
+        raise StoreError(item.file.filename, reason, "write or copy it again") from error
 
 
 def _check_header(file: h5py.File, path: PathLike) -> None:
@@ -89,7 +98,9 @@ def guarded(path: PathLike, read: Callable[[], Any]) -> Any:
         raise
     except KeyError as error:
         raise StoreError(path, f"lacks a required part: {error.args[0]}") from error
-    except (OSError, RuntimeError, ValueError, TypeError, IndexError, AttributeError, MemoryError) as error:
+    except (
+        OSError, RuntimeError, ValueError, TypeError, IndexError, AttributeError, MemoryError, OverflowError,
+    ) as error:  # fmt: skip
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise StoreError(path, f"is damaged: {first}", "write or copy it again") from error
 
@@ -108,15 +119,21 @@ class StoreFile:
         self._owner = 0
         self._mapped_file: MappedFile | None = None
         self._mapped: dict[str, MappedRows | None] = {}
-        file = self.file
-        header = attributes(file)
-        if header["mg_kind"] != self.kind:
+        try:
+            guarded(path, self._open)
+        except BaseException:
+            # HDF5 would give the same damaged file to whoever opens its successor under this name.
             self.close()
-            raise StoreError(path, f"is a store of kind '{header['mg_kind']}', wanted '{self.kind}'")
-        guarded(path, lambda: check_contained(file, path))
+            raise
+
+    def _open(self) -> None:
+        header = attributes(self.file)
+        if header["mg_kind"] != self.kind:
+            raise StoreError(self.path, f"is a store of kind '{header['mg_kind']}', wanted '{self.kind}'")
+        check_contained(self.file, self.path)
         self.digest = str(header.get("mg_content_digest", ""))
         self.writer = str(header.get("mg_writer", ""))
-        guarded(path, self._load)
+        self._load()
 
     @property
     def file(self) -> h5py.File:
@@ -164,7 +181,7 @@ class StoreFile:
                 if found is not None:
                     return found
             values: NDArray[Any] = self.file[name][begin:end]
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             reason = f"is damaged: {what or name} cannot be read"
             raise StoreError(self.path, reason, "copy it again") from error
         return values
@@ -189,7 +206,7 @@ class StoreFile:
             self.vocabulary = str(attributes(file["classes/name"]).get("vocabulary", ""))
         self.provenance = Provenance()
         if "provenance/json" in file:
-            self.provenance = Provenance.from_json(file["provenance/json"].asstr()[()])
+            self.provenance = Provenance.from_json(one_text(file, "provenance/json"))
         self.taint = read_taint(file)
 
     def rows(self, clip_ids: ArrayLike) -> NDArray[np.int64]:
@@ -200,20 +217,18 @@ class StoreFile:
         return len(self.clip_ids)
 
 
-def read_text(file: h5py.File, name: str) -> NDArray[np.str_]:
-    """Read a (N,) text data set."""
-    values = file[name].asstr()[()]
-    return values.astype(np.str_) if len(values) else np.empty(0, np.str_)
-
-
 def read_taint(file: h5py.File) -> Taint:
     """Read /taint; a store without it is of unknown taint."""
     if "taint" not in file:
         return Taint.unknown()
     group = file["taint"]
+    trained_on, selected_on = (
+        read_whole(file, f"taint/{name}", np.uint64) if name in group else np.empty(0, np.uint64)
+        for name in ("trained_on", "selected_on")
+    )
     return Taint.of(
-        group["trained_on"][()] if "trained_on" in group else (),
-        group["selected_on"][()] if "selected_on" in group else (),
+        trained_on,
+        selected_on,
         str(attributes(group).get("state", "unknown")) == "known",
     )
 
@@ -221,10 +236,10 @@ def read_taint(file: h5py.File) -> Taint:
 def store_kind(path: PathLike) -> str:
     """Return the kind of a store file, after checking its header."""
     with open_file(path) as file:
-        return str(attributes(file)["mg_kind"])
+        return str(guarded(path, lambda: attributes(file)["mg_kind"]))
 
 
 def stored_digest(path: PathLike) -> str:
     """Return the content digest that a store's header states (``mg store check`` recomputes it)."""
     with open_file(path) as file:
-        return str(attributes(file).get("mg_content_digest", ""))
+        return str(guarded(path, lambda: attributes(file).get("mg_content_digest", "")))

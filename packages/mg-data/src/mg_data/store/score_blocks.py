@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.columns import one_text, read_text
 from mg_data.store.index import PathLike, check_class_names
 from mg_data.store.provenance import Provenance
-from mg_data.store.reading import attributes, guarded, read_taint, read_text
+from mg_data.store.reading import attributes, guarded, read_taint
 from mg_data.store.schema import PROB_STORE_TOLERANCE, PROBS_TOLERANCE, SPACES
 from mg_data.store.score_checks import as_log, check_rows_sum_to_one, check_scores
 from mg_data.store.scores import LogitsHeader
@@ -30,13 +31,18 @@ class LogitsBlocks(LogitsHeader):
     def _load(self) -> None:
         file = self.file
         shape = file["logits/values"].shape
+        for name, kinds in (("logits/values", "fiu"), ("logits/present", "iub")):
+            if name in file and file[name].dtype.kind not in kinds:
+                raise StoreError(self.path, f"/{name} is {file[name].dtype}, wanted numbers")
+        if h5py.check_string_dtype(file["index/clip_id"].dtype) is None or file["index/clip_id"].ndim != 1:
+            raise StoreError(self.path, "/index/clip_id is no list of texts")
         self.count = int(file["index/clip_id"].shape[0])
         self.dataset = str(attributes(file["index"]).get("dataset", ""))
         self.class_names = check_class_names(read_text(file, "classes/name").tolist(), self.path)
         self.vocabulary = str(attributes(file["classes/name"]).get("vocabulary", ""))
         self.provenance = Provenance()
         if "provenance/json" in file:
-            self.provenance = Provenance.from_json(file["provenance/json"].asstr()[()])
+            self.provenance = Provenance.from_json(one_text(file, "provenance/json"))
         self.taint = read_taint(file)
         if shape != (self.count, len(self.class_names)):
             raise StoreError(
@@ -63,6 +69,8 @@ class LogitsBlocks(LogitsHeader):
         found: NDArray[np.bytes_] = guarded(
             self.path, lambda: self.file["index/clip_id"][begin:end].astype(np.bytes_)
         )
+        if (found.view(np.uint8) > 0x7F).any():  # beyond ASCII it may be no UTF-8
+            guarded(self.path, lambda: np.char.decode(found, "utf-8"))
         if (found == b"").any():
             raise StoreError(self.path, "holds an empty clip id", "every clip needs an id of its own")
         return found

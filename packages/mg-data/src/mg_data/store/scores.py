@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.columns import read_numbers, read_whole
 from mg_data.store.index import PathLike, check_class_names, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
 from mg_data.store.reading import StoreFile, attributes
@@ -108,14 +109,14 @@ class ScoreStore(StoreFile):
     def _load(self) -> None:
         super()._load()
         file = self.file
-        self.values: NDArray[np.float32] = np.asarray(file[f"{self.group}/values"][()], np.float32)
+        self.values: NDArray[np.float32] = read_numbers(file, f"{self.group}/values")
         mask = f"{self.group}/present"
         self.present: NDArray[np.bool_] = (
-            file[mask][()].astype(bool) if mask in file else np.ones(len(self.clip_ids), bool)
+            read_whole(file, mask).astype(bool) if mask in file else np.ones(len(self.clip_ids), bool)
         )
         check_class_names(self.class_names, self.path)
         self.labels: NDArray[np.int32] | None = (
-            np.asarray(file["index/label"][()], np.int32) if "index/label" in file else None
+            read_whole(file, "index/label", np.int32) if "index/label" in file else None
         )
         check_labels(self.path, self.labels, len(self.clip_ids), len(self.class_names))
         check_scores(self.path, self.clip_ids, self.values, len(self.class_names), self.present)

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.columns import check_length, read_text, read_whole
 from mg_data.store.index import PathLike, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
-from mg_data.store.reading import StoreFile, read_text
+from mg_data.store.reading import StoreFile
 from mg_data.store.schema import UNKNOWN_LABEL
 from mg_data.store.writing import create_store
 
@@ -83,12 +84,18 @@ class SplitStore(StoreFile):
     def _load(self) -> None:
         super()._load()
         self.names: NDArray[np.str_] = read_text(self.file, "split/name")
-        self.labels: NDArray[np.int32] = self.file["split/label"][()].astype(np.int32)
+        self.labels: NDArray[np.int32] = read_whole(self.file, "split/label", np.int32)
         self.subject_ids: NDArray[np.str_] = (
             read_text(self.file, "index/subject_id")
             if "index/subject_id" in self.file
             else np.full(len(self.clip_ids), "")
         )
+        for name, column in (
+            ("split/name", self.names),
+            ("split/label", self.labels),
+            ("index/subject_id", self.subject_ids),
+        ):
+            check_length(self.path, name, column, len(self.clip_ids))
         _check(self.path, self.names, self.labels, len(self.class_names))
 
     def select(self, *names: str) -> tuple[NDArray[np.str_], NDArray[np.int32]]:

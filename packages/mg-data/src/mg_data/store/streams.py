@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.columns import read_limits
 from mg_data.store.index import PathLike
 from mg_data.store.provenance import Provenance
 from mg_data.store.ragged import RaggedColumn
@@ -112,8 +113,23 @@ class StreamsStore(StoreFile):
         self.channels = int(facts["channels"])
         self.scale = float(facts.get("scale", 1.0))
         self.offset = float(facts.get("offset", 0.0))
-        self._clip_limits: NDArray[np.int64] = group["clip_indptr"][()]
-        self._frame_limits: NDArray[np.int64] = group["frame_indptr"][()]
+        if self.encoding not in ENCODINGS:
+            raise StoreError(
+                self.path, f"encoding '{self.encoding}' is unknown, known: {', '.join(ENCODINGS)}"
+            )
+        base, boxes, content = f"streams/{self.stream}", group["box"], group["bytes"]
+        if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype.kind not in "fiu":
+            raise StoreError(self.path, f"/{base}/box has shape {boxes.shape}, wanted (frames, 4) numbers")
+        if content.ndim != 1 or content.dtype != np.uint8:
+            raise StoreError(
+                self.path, f"/{base}/bytes is {content.dtype} of shape {content.shape}, wanted (bytes,) uint8"
+            )
+        self._clip_limits = read_limits(
+            self.file, self.path, f"{base}/clip_indptr", len(self.clip_ids), f"{base}/box"
+        )
+        self._frame_limits = read_limits(
+            self.file, self.path, f"{base}/frame_indptr", len(boxes), f"{base}/bytes"
+        )
         self.num_frames: NDArray[np.int64] = np.diff(self._clip_limits)
 
     def frame_bytes(self, row: int, frame_numbers: ArrayLike | None = None) -> list[NDArray[np.uint8]]:

@@ -41,12 +41,14 @@ def _open(path: Path, threads: int = 1) -> Iterator[Any]:
 
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise DataError(f"{path}: holds no video stream")
+            if not container.streams.video or container.streams.video[0].codec_context is None:
+                raise DataError(f"{path}: holds no video stream of a kind that can be decoded")
             container.streams.video[0].codec_context.thread_count = threads
             yield container
     except (av.error.FFmpegError, OSError) as error:
         raise DataError(f"{path}: cannot be decoded: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:  # of its own texts about the file
+        raise DataError(f"{path}: cannot be decoded: it is damaged") from error
 
 
 def _forward(path: Path, wanted: NDArray[np.int64], threads: int) -> Iterator[Picture]:

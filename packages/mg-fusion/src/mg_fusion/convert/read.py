@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
+import math
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +20,7 @@ from mg_data.pickles import PickledArray, called, load_pickle
 from mg_fusion.convert.names import check_unique
 from mg_fusion.errors import SettingError
 from mg_fusion.vote import FloatArray
+from mg_fusion.zip_members import check_members, read_member
 
 ScoreFormat = Literal["npz", "csv", "pyskl", "mmaction2", "ctr-gcn"]
 # Of an npz: more than this many times its packed size is no table of scores (deflate's own limit is 1032).
@@ -106,33 +110,30 @@ def _read_npz(path: Path, keys: Mapping[str, str]) -> ScoreFile:
     arrays: dict[str, NDArray[Any]] = {}
     try:
         with zipfile.ZipFile(path) as archive:
+            check_members(archive, path.stat().st_size)
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             for info in archive.infolist():
                 if info.file_size > max(_SMALL_BYTES, _LARGEST_RATIO * info.compress_size):
                     raise DataError(
                         f"{path}: '{info.filename}' unpacks to {info.file_size} bytes from "
                         f"{info.compress_size}; that is no table of scores"
                     )
-        with np.load(path, allow_pickle=False) as file:
-            listed = list(file.files)
             used = {
-                what: keys[what] if what in keys else next((name for name in names if name in listed), "")
+                what: keys[what] if what in keys else next((name for name in names if name in members), "")
                 for what, names in _NPZ_KEYS.items()
             }
             for what, name in used.items():
-                if name in listed:
-                    arrays[what] = file[name]
+                if name in members:
+                    arrays[what] = _array(read_member(archive, members[name]), name)
                 elif what == "scores" or what in keys:
                     wanted = f"'{name}'" if name else "scores"
                     raise DataError(
-                        f"{path}: has no {wanted}, it holds {_listed(listed)}; say --keys {what}=NAME"
+                        f"{path}: has no {wanted}, it holds {_listed(list(members))}; say --keys {what}=NAME"
                     )
-            classes = file["class_names"] if "class_names" in listed else None
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, RuntimeError) as error:
+            held = members.get("class_names")
+            classes = None if held is None else _array(read_member(archive, held), "class_names")
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, RuntimeError, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "allow_pickle" in reason:
-            reason = (
-                "it holds objects, which would have to be executed; save names as text: np.array(names, str)"
-            )
         raise DataError(f"{path}: cannot be read as npz: {reason}") from None
     labels = arrays.get("labels")
     return ScoreFile(
@@ -142,6 +143,32 @@ def _read_npz(path: Path, keys: Mapping[str, str]) -> ScoreFile:
         class_names=None if classes is None else _texts(path, classes, "class_names"),
         notes=tuple(f"{what} from '{used[what]}'" for what in arrays),
     )
+
+
+def _array(data: bytes, name: str) -> NDArray[Any]:
+    """Return the array of a npy file; ValueError if its content is not what its header says."""
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, kind = read(file)
+    except Exception as error:  # numpy's own parser lets tokenize's and struct's errors through
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"'{name}' is no npy array: {reason}") from None
+    if kind.hasobject:
+        raise ValueError(
+            "it holds objects, which would have to be executed; save names as text: np.array(names, str)"
+        )
+    wanted = math.prod(shape) * kind.itemsize
+    if wanted != len(data) - file.tell() or any(extent < 0 for extent in shape):
+        raise ValueError(
+            f"'{name}' claims {shape} of {kind}, {wanted} bytes, with {len(data) - file.tell()} bytes"
+        )
+    if not wanted:
+        return np.zeros(shape, kind)
+    return np.frombuffer(data, kind, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -157,7 +184,8 @@ def _numbers(path: Path, values: NDArray[Any], name: str) -> FloatArray:
         raise DataError(
             f"{path}: '{name}' is {values.dtype} of shape {values.shape}, wanted numbers (clips, classes)"
         )
-    return values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # what is not finite is refused by the caller
+        return values.astype(np.float64)
 
 
 def _texts(path: Path, values: NDArray[Any], name: str) -> tuple[str, ...]:
@@ -223,7 +251,10 @@ def _read_csv(path: Path, keys: Mapping[str, str], classes: int) -> ScoreFile:
     labels = None
     if label_at >= 0:
         numbers = [_number(row[label_at]) for row in body]
-        wrong = next((at for at, value in enumerate(numbers) if value is None or value != int(value)), None)
+        wrong = next(
+            (at for at, value in enumerate(numbers) if value is None or not abs(value) < 2**53 or value % 1),
+            None,
+        )
         if wrong is not None:
             raise DataError(f"{path}: line {wrong + 2}: label '{body[wrong][label_at]}' is no whole number")
         labels = np.array([int(value) for value in numbers if value is not None], dtype=np.int64)
@@ -347,7 +378,7 @@ def _read_mmaction2(path: Path, keys: Mapping[str, str]) -> ScoreFile:
             continue
         one = found.read().ravel().tolist() if isinstance(found, PickledArray) else found
         one = one[0] if isinstance(one, list) and len(one) == 1 else one
-        if type(one) is not int:
+        if type(one) is not int or not abs(one) < 2**53:
             raise DataError(f"{path}: '{label_key}' of entry {number} is no whole number")
         labels.append(one)
     return ScoreFile(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
+from mg_data.datasets.clips.table import check_video
 from mg_data.datasets.imigue.files import (
     LABEL_CONVENTIONS,
     read_clip_ids,
@@ -334,6 +335,8 @@ class ImigueFrames:
         self.root = Path(root)
 
     def video_path(self, video_id: str) -> Path:
+        if check_video(video_id):
+            raise DataError(f"video '{video_id}' {check_video(video_id)}")
         folder = self._folders.get(video_id, self.root / video_id)
         path = folder / f"{video_id}.mp4"
         if not path.is_file():

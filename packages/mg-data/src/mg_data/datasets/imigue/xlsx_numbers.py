@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import DataError
+from mg_data.zip_members import check_members, read_member
 
 _BLOCK = 1 << 20
 # A zip may always unfold to this much; beyond it to so many times its own size.
@@ -83,6 +84,7 @@ def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
     """Refuse what unfolds to far more than its size; reading never goes beyond the sizes stated here."""
     size = sum(info.file_size for info in archive.infolist())
     packed = path.stat().st_size
+    check_members(archive, packed)
     if size > _FREE_BYTES and size > _MAX_RATIO * packed:
         raise DataError(
             f"{path}: unfolds from {packed} to {size} bytes, more than {_MAX_RATIO} times its size, "
@@ -91,9 +93,10 @@ def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def _small_part(archive: zipfile.ZipFile, name: str) -> ElementTree.Element:
-    if archive.getinfo(name).file_size > _MAX_SMALL_PART:
+    info = archive.getinfo(name)
+    if info.file_size > _MAX_SMALL_PART:
         raise ValueError(f"{name} is larger than {_MAX_SMALL_PART} bytes")
-    text = archive.read(name)
+    text = read_member(archive, info)
     if b"<!DOCTYPE" in text:
         raise ValueError(f"{name} declares a document type")
     return ElementTree.fromstring(text)

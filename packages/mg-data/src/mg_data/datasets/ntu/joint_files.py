@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mg_data.contract import DataError
 from mg_data.datasets.clips.table import read_text_file
+from mg_data.zip_members import check_members, read_member
 
 ENDINGS = (".json", ".npz", ".npy", ".txt")
 # One clip's keypoints; a hundred thousand frames of 137 points are a sixth of it.
@@ -157,6 +158,7 @@ def _read_npz(path: Path, only: str) -> dict[str, Any]:
     content: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(path) as archive:
+            check_members(archive, path.stat().st_size)
             for info in archive.infolist():
                 name = info.filename.removesuffix(".npy")
                 if name not in ("joints", "label", "subject") or (only and name != only):
@@ -166,10 +168,8 @@ def _read_npz(path: Path, only: str) -> dict[str, Any]:
                     raise DataError(
                         f"{path}: claims {info.file_size} bytes of '{name}', more than one clip has"
                     )
-                with archive.open(info) as file:
-                    # Read to the claimed end and no further: what is packed may be endless.
-                    member = io.BytesIO(file.read(info.file_size))
-                content[name] = _read_npy(path, member, len(member.getvalue()))
+                member = io.BytesIO(read_member(archive, info))
+                content[name] = _read_npy(path, member, info.file_size)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise DataError(f"{path}: is no readable npz: {str(error) or type(error).__name__}") from None
     return content
