@@ -247,6 +247,7 @@ def crop(
     inputs = {"clips": store.digest, "files": fingerprint([], plan.all_files())}
     provenance = Provenance(command=_COMMAND, config={**config, **facts}, inputs=inputs)
     if resume and is_complete(out, provenance):
+        _parts(out, store.dataset, stream).remove()
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     _check_writable(out)
     work: Work[VideoJob, CroppedVideo] = Work(

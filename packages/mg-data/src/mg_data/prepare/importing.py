@@ -27,7 +27,7 @@ from mg_data.labels import join_labels, write_labels
 from mg_data.plugins import registry, resolve
 from mg_data.prepare.extras import check_option_names
 from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint, is_complete, report_dropped
-from mg_data.store import ClipsWriter, Provenance, open_clips, publish
+from mg_data.store import ClipsWriter, Provenance, open_clips
 
 _COMMAND = "mg data import"
 UnitResult = tuple[list[RawClip], list[Dropped]]
@@ -206,6 +206,7 @@ def import_data(
         command=_COMMAND, config=config, inputs={"files": fingerprint(config, files)} if files else {}
     )
     if resume and files and labels.is_file() and is_complete(out, provenance):
+        _parts(out, dataset, data).remove()
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     work: Work[ClipSource, UnitResult] = Work(
         _read,
@@ -217,13 +218,13 @@ def import_data(
     )
     tally = _Tally()
     total = sum(unit.clips for unit in units) if data.sources else data.total
-    # The labels' temporary file is written while the store is still unpublished, so that an error in either
-    # leaves neither behind; what remains after both are complete is two renames.
+    # Both are whole before either gets its name, the labels first: to --resume the store says that all is
+    # done.
     with (
-        publish(labels) as labels_file,
         _writer(out, dataset, data, provenance) as writer,
         console.progress(f"import {name}", total) as bar,
     ):
+        labels_file = writer.beside(labels)
         for clip, steps in _clips(data, units, work):
             if clip is not None:
                 _add(writer, clip)

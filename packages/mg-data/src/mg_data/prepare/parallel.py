@@ -11,15 +11,15 @@ import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from mg_data.contract import Console, DataError, Dropped, StoreError, UsageError
 from mg_data.store import Provenance, open_store
+from mg_data.worker_pool import worker_pool
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -175,19 +175,15 @@ class Work(Generic[Unit, Result]):
             for unit in units:
                 yield from self._settle(unit, None)
             return
-        # spawn: a forked child would share the parent's open HDF5 files and OpenCV threads.
-        with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
+        with worker_pool(self.workers) as pool:
             waiting: deque[tuple[Unit, Future[Result] | None]] = deque()
-            try:
-                for unit in units:
-                    kept = self.parts is not None and self.parts.path(self.key_of(unit)).is_file()
-                    waiting.append((unit, None if kept else pool.submit(self.function, unit)))
-                    if len(waiting) >= _IN_FLIGHT * self.workers:
-                        yield from self._settle(*waiting.popleft())
-                while waiting:
+            for unit in units:
+                kept = self.parts is not None and self.parts.path(self.key_of(unit)).is_file()
+                waiting.append((unit, None if kept else pool.submit(self.function, unit)))
+                if len(waiting) >= _IN_FLIGHT * self.workers:
                     yield from self._settle(*waiting.popleft())
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            while waiting:
+                yield from self._settle(*waiting.popleft())
 
     def _settle(self, unit: Unit, future: Future[Result] | None) -> Iterator[tuple[Unit, Result]]:
         """Yield the unit with its result, or note why there is none."""

@@ -254,6 +254,7 @@ def pose(
         inputs={"files": fingerprint(config, [job.path for job in jobs])},
     )
     if resume and is_complete(out, provenance):
+        _parts(out, settings, dataset).remove()
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     work: Work[VideoJob, VideoPose] = Work(
         estimate_video,

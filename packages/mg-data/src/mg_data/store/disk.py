@@ -31,6 +31,10 @@ class Disk(io.RawIOBase):
         if self.error is not None:
             raise self.error
 
+    def sync(self) -> None:
+        """Wait until all is on the disk, or raise the OSError that it met."""
+        os.fsync(self._handle)
+
     def readable(self) -> bool:
         """Return True: HDF5 reads back what it wrote."""
         return True

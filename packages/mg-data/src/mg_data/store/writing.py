@@ -44,11 +44,15 @@ class StoreWriter:
     """A store under construction: an open HDF5 file under a temporary name.
 
     ``check()`` raises the OSError that a write met, such as that of a full disk. Whoever has seen that the
-    rows are in the order of their clip ids sets ``ascending``, which spares the digest looking.
+    rows are in the order of their clip ids sets ``ascending``, which spares the digest looking. What is
+    entered into ``beside`` ends when the store is whole, just before it gets its name.
     """
 
-    def __init__(self, file: h5py.File, path: Path, kind: str, disk: Disk) -> None:
+    def __init__(
+        self, file: h5py.File, path: Path, kind: str, disk: Disk, beside: contextlib.ExitStack
+    ) -> None:
         self.file = file
+        self.beside = beside
         self.check = disk.check
         self.path = path
         self.kind = kind
@@ -102,10 +106,11 @@ def create_store(path: PathLike, kind: str, writer: str = "") -> Iterator[StoreW
     target = Path(path)
     with (
         publish(target) as temporary,
+        contextlib.ExitStack() as beside,
         closing(Disk(temporary)) as disk,
         h5py.File(disk, "w", libver=("earliest", "v110")) as file,
     ):
-        store = StoreWriter(file, target, kind, disk)
+        store = StoreWriter(file, target, kind, disk, beside)
         yield store
         file.attrs["mg_format"] = FORMAT
         file.attrs["mg_format_version"] = FORMAT_VERSION
@@ -119,6 +124,7 @@ def create_store(path: PathLike, kind: str, writer: str = "") -> Iterator[StoreW
         file.attrs["mg_content_digest"] = store.digest
         file.close()
         disk.check()
+        disk.sync()
     _notify(target, kind, store.digest)
 
 
@@ -164,6 +170,14 @@ class StreamingWriter:
                 raise
         self._stack.__exit__(kind, error, trace)
         self.digest = self._store.digest
+
+    def beside(self, path: PathLike) -> Path:
+        """Return a temporary path for a file that belongs to the store.
+
+        It becomes ``path`` when the store is whole, just before that gets its name: a run that is killed
+        between the two leaves no complete store beside an older file.
+        """
+        return self._store.beside.enter_context(publish(path))
 
     def _accept(self, clip_id: str) -> None:
         """Raise StoreError for a clip id that is empty or was added before, OSError for a full disk."""

@@ -18,15 +18,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
 from mg_data.contract import DataError, StoreError
+from mg_data.worker_pool import worker_pool
 
 if sys.platform == "win32":  # no flock there: leftovers stay
     fcntl = None
@@ -148,19 +146,6 @@ def _publish(home: Path, out: Path) -> None:
                 raise
 
 
-def _watch(alive: Connection) -> None:
-    """End this process when the other end of the pipe is closed, be it by the death of its owner."""
-    with contextlib.suppress(EOFError, OSError):
-        alive.recv_bytes()
-    os._exit(1)
-
-
-def _begin(alive: Connection) -> None:
-    # An interrupt at the terminal reaches all processes; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(alive,), daemon=True).start()
-
-
 def spread(function: Callable[..., T], arguments: Sequence[tuple[object, ...]], workers: int) -> Iterator[T]:
     """Call a function for each tuple of arguments, in processes, and yield the results in order.
 
@@ -173,17 +158,10 @@ def spread(function: Callable[..., T], arguments: Sequence[tuple[object, ...]], 
         for each in arguments:
             yield function(*each)
         return
-    receiver, sender = get_context("spawn").Pipe(duplex=False)
-    # spawn: a forked child would share the parent's OpenCV threads, and hold the pipe's other end.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(receiver,))
     try:
-        yield from pool.map(function, *zip(*arguments))
-        pool.shutdown(wait=True)
+        with worker_pool(workers) as pool:
+            yield from pool.map(function, *zip(*arguments))
     except BrokenProcessPool as error:
         raise DataError(
             "a process that writes videos died: out of memory? use fewer --workers, or --workers 1"
         ) from error
-    finally:
-        sender.close()
-        pool.shutdown(wait=True, cancel_futures=True)
-        receiver.close()
