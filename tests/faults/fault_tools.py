@@ -141,7 +141,7 @@ class Stage:
     """A command with its outputs.
 
     Args:
-        words: base folder, work folder -> the command. earlier: words to add for an older result of that name.
+        words: base folder, work folder -> the command. earlier: words to add for an older result.
         outputs: the files it writes. kept: what a broken run may leave for the next one.
     """
 
@@ -165,8 +165,8 @@ def _train(base: Path, work: Path) -> list[object]:
     return [*("train", "decoupled-stcnn", "--preset", "tiny", "--data", base / "clips.h5"),
             *("--split", base / "split.h5", "-o", work / "a.safetensors", "--device", "cpu"),
             *("--set", "recipe.epochs=3", "--set", "recipe.batch_size=4", "--set", "recipe.ema=0.9"),
-            *("--set", "model.widths=[16,16]", "--set", "model.strides=[2,2]", "--set", "recipe.auxiliary=[]"),
-            *("--threads", 1, "--state-every", 0)]  # fmt: skip
+            *("--set", "model.widths=[16,16]", "--set", "model.strides=[2,2]"),
+            *("--set", "recipe.auxiliary=[]", "--threads", 1, "--state-every", 0)]  # fmt: skip
 
 
 def _predict(base: Path, work: Path) -> list[object]:
@@ -242,8 +242,17 @@ def make_base(server: Server, base: Path) -> None:
 
     def scores(name: str, model: str, clip_ids: Any, labels: Any = None) -> None:
         values = rng.normal(size=(len(clip_ids), len(parts.class_names)))
-        write_logits(base / name, clip_ids=clip_ids, values=values, labels=labels, model=model, modality="joint",
-                     class_names=parts.class_names, dataset=parts.dataset, taint=Taint.of((), ()))  # fmt: skip
+        write_logits(
+            base / name,
+            clip_ids=clip_ids,
+            values=values,
+            labels=labels,
+            model=model,
+            modality="joint",
+            class_names=parts.class_names,
+            dataset=parts.dataset,
+            taint=Taint.of((), ()),
+        )
 
     for model in ("a", "b"):
         for subset in ("val", "target"):

@@ -12,7 +12,7 @@ from fault_tools import Bench
 
 @dataclass
 class Tally:
-    """Kills of one stage. late: it was over before the kill. broken: what did not hold, with the way there."""
+    """Kills of one stage. late: over before the kill. broken: what did not hold, and the way there."""
 
     stage: str
     kills: int = 0
@@ -21,8 +21,9 @@ class Tally:
     broken: list[str] = field(default_factory=list)
 
     def row(self) -> str:
-        """Return a line of docs/faults.md."""
-        return f"| `mg {self.stage}` | {self.kills} | {self.where['call']} | {self.where['time']} | {len(self.broken)} |"
+        """Return a line of the table in docs/faults.md."""
+        calls, times = self.where["call"], self.where["time"]
+        return f"| `mg {self.stage}` | {self.kills} | {calls} | {times} | {len(self.broken)} |"
 
 
 def kill_once(bench: Bench, rng: random.Random, tally: Tally) -> None:

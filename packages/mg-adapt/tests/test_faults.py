@@ -201,6 +201,18 @@ def test_a_disk_that_fills_up_costs_no_epoch(
     assert [json.loads(line)["epoch"] for line in log] == [1, 2, 3]
 
 
+def test_a_row_of_the_log_is_whole_or_absent(small_disk: Path) -> None:
+    from mg_adapt.epoch_log import EpochLog
+
+    talk = Talk()
+    log = EpochLog(small_disk / "a.log.jsonl", talk)
+    log.begin([{"epoch": 1}])
+    Filler(small_disk, 0).fill()
+    log.add({"epoch": 2, "note": "x" * 5000})
+    assert (small_disk / "a.log.jsonl").read_text() == '{"epoch": 1}\n'
+    assert any("training goes on without its log: No space left" in line for line in talk.lines)
+
+
 class Raising:
     """A plugin whose model raises in the third step, and its loss in the first."""
 

@@ -118,3 +118,33 @@ def test_one_run_at_a_time_in_a_folder(folder: Path) -> None:
         text, ran = call(folder)
     assert "another 'mg run' is at work in this folder" in text
     assert ran == []
+
+
+def test_a_run_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    from mg_adapt.run.execute import only_run
+    from mg_data.contract import StoreError
+
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(StoreError, match=r"file/run: cannot be written: Not a directory"),
+        only_run(tmp_path / "file" / "run"),
+    ):
+        pass
+
+
+def test_a_run_does_not_fail_over_the_line_that_says_how_long_it_took(tmp_path: Path) -> None:
+    from mg_adapt.run.command import _remember
+
+    (tmp_path / "history.jsonl").mkdir()
+    told: list[str] = []
+
+    class Told:
+        def warn(self, text: str) -> None:
+            told.append(text)
+
+    class Done:
+        results: tuple[str, ...] = ()
+        skipped = 0
+
+    _remember(tmp_path, 1.0, Done(), Told())  # type: ignore[arg-type]
+    assert told == [f"{tmp_path / 'history.jsonl'}: cannot be written: Is a directory"]

@@ -147,6 +147,33 @@ def test_the_command_streams_what_is_large(tmp_path: Path, monkeypatch: pytest.M
     assert read_probs(tmp_path / "large.h5").provenance.command == "mg fuse"
 
 
+def test_rows_of_another_order_wait_in_files_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a fusion that is killed leaves none of them."""
+    paths, _ = write_toy(tmp_path, "val", shuffle=5)
+    (tmp_path / "out").mkdir()
+    seen: list[list[str]] = []
+    real = streaming_module.stream_probs
+
+    def look(*given: Any, **more: Any) -> Any:
+        seen.append([path.name for path in (tmp_path / "out").iterdir()])
+        return real(*given, **more)
+
+    monkeypatch.setattr(streaming_module, "stream_probs", look)
+    assert fuse_to_store(paths, tmp_path / "out" / "probs.h5").spooled
+    assert seen == [[]]
+
+
+def test_a_place_for_such_rows_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    paths, _ = write_toy(tmp_path, "val", shuffle=5)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        StoreError, match=r"probs\.h5: cannot be written: (Not a directory|File exists) beside it"
+    ):
+        fuse_to_store(paths, tmp_path / "file" / "probs.h5")
+
+
 def test_only_fusers_that_look_at_one_clip_at_a_time_are_streamed(tmp_path: Path) -> None:
     paths, _ = write_toy(tmp_path, "val")
     with pytest.raises(UsageError, match="not known to fuse clip by clip"):

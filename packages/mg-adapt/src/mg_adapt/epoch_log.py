@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +29,16 @@ class EpochLog:
         """Append a row; a disk that refuses it is told once, and :meth:`finish` tries again."""
         if not self.active or self._behind:
             return
+        size = -1
         try:
+            size = self.path.stat().st_size
             with self.path.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(row) + "\n")
         except OSError as error:
             self._behind = True
+            if size >= 0:  # without the part of the row that found room
+                with contextlib.suppress(OSError):
+                    os.truncate(self.path, size)
             reason = error.strerror or str(error)
             self.console.warn(f"{self.path}: training goes on without its log: {reason}")
 

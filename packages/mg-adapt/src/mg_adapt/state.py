@@ -85,6 +85,10 @@ class StateFolder:
                     f"{self.folder.with_suffix('')}: {owner} is training it: wait, stop that process, or "
                     "write another checkpoint"
                 ) from None
+            if not path.exists() or not os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                handle.close()  # its owner ended and removed it between the two lines above
+                self.acquire()
+                return
             self._lock = handle
             handle.truncate(0)
             handle.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -125,7 +129,8 @@ class StateFolder:
     def release(self) -> None:
         """Give the lock back and keep the state."""
         if self._lock is not None:
-            self._lock.close()
+            with contextlib.suppress(OSError):  # a disk that is still full refuses the owner's name again
+                self._lock.close()
             self._lock = None
 
 

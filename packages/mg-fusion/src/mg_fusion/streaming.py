@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,7 +204,7 @@ class _Rows(Protocol):
 class _Spooled:
     """Rows brought into the order of all ids: dealt out to blocks of that order in a temporary file."""
 
-    def __init__(self, store: LogitsBlocks, ids: Ids, rows: int, folder: Path) -> None:
+    def __init__(self, store: LogitsBlocks, ids: Ids, rows: int, file: IO[bytes]) -> None:
         self._rows, self._count, self._classes = rows, len(ids), len(store.class_names)
         self._type = np.dtype(
             [("place", "<i4"), ("present", "?"), ("values", "<f4", (self._classes,))], align=True
@@ -214,20 +214,20 @@ class _Spooled:
             places[begin:end] = lookup.of(store.ids(begin, end))
         self._sizes = np.bincount(places // rows, minlength=-(-len(ids) // rows))
         self._begins = np.concatenate([[0], np.cumsum(self._sizes)])
-        self._file = folder / f"{len(list(folder.iterdir()))}.rows"
+        self._file = file
         filled = self._begins[:-1].copy()
-        with self._file.open("wb") as file:
-            for begin, end in _blocks(store.count, max(rows, _BLOCKS_DEALT * _ROWS_READ)):
-                records = np.empty(end - begin, dtype=self._type)
-                records["place"] = places[begin:end]
-                records["values"], records["present"] = store.read(begin, end)
-                number = records["place"] // rows
-                records = records[np.argsort(number, kind="stable")]
-                blocks, starts = np.unique(np.sort(number), return_index=True)
-                for block, part in zip(blocks, np.split(records, starts[1:]), strict=True):
-                    file.seek(int(filled[block]) * self._type.itemsize)
-                    file.write(part.tobytes())
-                    filled[block] += len(part)
+        for begin, end in _blocks(store.count, max(rows, _BLOCKS_DEALT * _ROWS_READ)):
+            records = np.empty(end - begin, dtype=self._type)
+            records["place"] = places[begin:end]
+            records["values"], records["present"] = store.read(begin, end)
+            number = records["place"] // rows
+            records = records[np.argsort(number, kind="stable")]
+            blocks, starts = np.unique(np.sort(number), return_index=True)
+            for block, part in zip(blocks, np.split(records, starts[1:]), strict=True):
+                file.seek(int(filled[block]) * self._type.itemsize)
+                file.write(part.tobytes())
+                filled[block] += len(part)
+        file.flush()
 
     def read(self, begin: int, end: int) -> tuple[NDArray[np.float32], BoolArray]:
         """Return the rows of one block; those that the store lacks are not present."""
@@ -236,8 +236,8 @@ class _Spooled:
         present = np.zeros(end - begin, dtype=np.bool_)
         size = int(self._sizes[block])
         if size:
-            offset = int(self._begins[block]) * self._type.itemsize
-            records = np.fromfile(self._file, dtype=self._type, count=size, offset=offset)
+            self._file.seek(int(self._begins[block]) * self._type.itemsize)
+            records = np.fromfile(self._file, dtype=self._type, count=size)
             place = records["place"] - begin
             values[place], present[place] = records["values"], records["present"]
         return values, present
@@ -261,7 +261,7 @@ def fuse_to_store(
 
     Args:
         paths, temperature, weights, params, missing: as for :func:`~mg_fusion.stores.fuse_stores`.
-        out: probs store to write; rows of another order are spooled to a temporary folder beside it.
+        out: probs store to write; rows of another order are spooled to temporary files beside it.
         fuser: one that looks at each clip alone: soft-vote, log-mean, majority, rank.
         command, config: for the provenance.
 
@@ -297,15 +297,12 @@ def fuse_to_store(
         rows = max(_FEWEST_ROWS, _BLOCK_ELEMENTS // (len(stores) * len(class_names)))
         if missing == "error" and any(store.count < len(ids) for store in stores):
             check_ids(stores, ids, np.stack([_held(store, ids) for store in stores]))
-        folder: Path | None = None
         sources: list[_Rows] = []
         for store, same in zip(stores, follows, strict=True):
             if same:
                 sources.append(store)
                 continue
-            if folder is None:
-                folder = Path(stack.enter_context(_temporary(Path(out))))
-            sources.append(_spool(store, ids, rows, folder, out))
+            sources.append(_spool(store, ids, rows, Path(out), stack))
         used = dict(zip(keys, shares.tolist(), strict=True))
         settings = {"fuser": fuser, "temperature": tau, "weights": used}
         inputs = {store.key: store.digest for store in stores}
@@ -376,14 +373,12 @@ def _held(store: LogitsBlocks, ids: Ids) -> BoolArray:
     return held
 
 
-def _temporary(out: Path) -> tempfile.TemporaryDirectory[str]:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".rows", dir=out.parent)
-
-
-def _spool(store: LogitsBlocks, ids: Ids, rows: int, folder: Path, out: str | Path) -> _Spooled:
+def _spool(store: LogitsBlocks, ids: Ids, rows: int, out: Path, stack: ExitStack) -> _Spooled:
     try:
-        return _Spooled(store, ids, rows, folder)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # It has no name, so nothing is left of it if this process is killed.
+        file = stack.enter_context(tempfile.TemporaryFile(dir=out.parent))  # noqa: SIM115
+        return _Spooled(store, ids, rows, file)
     except OSError as error:
         raise StoreError(
             out,

@@ -17,15 +17,19 @@ from mg_data.plugins import registry
 from mg_data.store import publish_text
 
 
-def _remember(folder: Path, seconds: float, runner: Runner) -> None:
+def _remember(folder: Path, seconds: float, runner: Runner, console: Console) -> None:
     """Append how long this call took; a call that skipped nothing timed the whole recipe."""
     entry = {
         "seconds": round(seconds, 1),
         "ran": len(runner.results) - runner.skipped,
         "skipped": runner.skipped,
     }
-    with (folder / "history.jsonl").open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(entry) + "\n")
+    path = folder / "history.jsonl"
+    try:
+        with path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(entry) + "\n")
+    except OSError as error:  # the run is complete without it
+        console.warn(f"{path}: cannot be written: {error.strerror or error}")
 
 
 def run(
@@ -81,7 +85,7 @@ def run(
             ]
         )
         seconds = time.monotonic() - began
-        _remember(folder, seconds, runner)
+        _remember(folder, seconds, runner, console)
     console.say(f"mg run: finished in {seconds:.0f} s")
     footer = f"report: {report}\nsubmission: {folder / 'submission.zip'}"
     return StageResult(

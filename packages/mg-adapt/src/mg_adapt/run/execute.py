@@ -25,7 +25,7 @@ from mg_adapt.run.keys import paths, step_key
 from mg_adapt.run.plan import Step
 from mg_data.cli.build import run_params
 from mg_data.cli.console import TerminalConsole
-from mg_data.contract import Console, MgError, UsageError
+from mg_data.contract import Console, MgError, StoreError, UsageError
 from mg_data.plugins import registry, resolve
 from mg_data.store import publish_json
 
@@ -33,8 +33,13 @@ from mg_data.store import publish_json
 @contextlib.contextmanager
 def only_run(folder: Path) -> Iterator[None]:
     """Hold the run folder for this process; the lock goes with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = stack.enter_context((folder / ".lock").open("w"))
+        except OSError as error:
+            reason = f"cannot be written: {error.strerror or error}"
+            raise StoreError(folder, reason, "nothing was changed") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -171,7 +176,11 @@ class Runner:
                     continue
                 self.console.say(f"{step.name}: started")
                 # A stale record must not outlive the outputs it describes.
-                self.record_path(step).unlink(missing_ok=True)
+                try:
+                    self.record_path(step).unlink(missing_ok=True)
+                except OSError as error:
+                    reason = f"cannot be removed: {error.strerror or error}"
+                    raise StoreError(self.record_path(step), reason) from error
                 quiet = self.console.quiet
                 future = pool.submit(call_stage, step.stage, params, f"{step.name}: ", quiet)
                 running[future] = (step, key)

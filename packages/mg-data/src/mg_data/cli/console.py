@@ -1,4 +1,7 @@
-"""Talk on stderr: messages, warnings and a progress bar; silent with --quiet."""
+"""Talk on stderr: messages, warnings and a progress bar; silent with --quiet.
+
+Talk that cannot be written, such as into a file on a full disk, is lost; the work goes on.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,16 @@ def _clock(seconds: float) -> str:
     whole = int(seconds)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60:d}:{rest % 60:02d}"
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:  # nobody listens: the command ends, as others do
+        raise
+    except OSError:
+        pass
 
 
 class Bar:
@@ -49,11 +62,7 @@ class Bar:
         else:
             text = f"{self._label}: {self._done} [{_clock(elapsed)}]"
         text += f" {self._note}" if self._note else ""
-        if self._live:
-            self._stream.write("\r\033[K" + text + ("\n" if final else ""))
-        else:
-            self._stream.write(text + "\n")
-        self._stream.flush()
+        _write(self._stream, f"\r\033[K{text}" + ("\n" if final else "") if self._live else f"{text}\n")
 
     def close(self) -> None:
         """Draw the last state."""
@@ -84,11 +93,11 @@ class TerminalConsole:
     def say(self, text: str) -> None:
         """Tell what is going on."""
         if not self.quiet:
-            print(self.prefix + printable(text), file=self._out, flush=True)
+            _write(self._out, f"{self.prefix}{printable(text)}\n")
 
     def warn(self, text: str) -> None:
         """Tell what the user should know even with --quiet."""
-        print(f"{self.prefix}warning: {printable(text)}", file=self._out, flush=True)
+        _write(self._out, f"{self.prefix}warning: {printable(text)}\n")
 
     @contextlib.contextmanager
     def progress(self, label: str, total: int | None) -> Iterator[Bar]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from mg_data.cli.build import make_command
 from mg_data.cli.console import TerminalConsole
 from mg_data.cli.records import GROUP_SUMMARIES, HOMES
 from mg_data.cli.text import one_line, printable
-from mg_data.contract.errors import MgError, PluginError
+from mg_data.contract.errors import MgError, PluginError, StoreError
 from mg_data.contract.runtime import StageResult
 from mg_data.contract.specs import CommandSpec
 from mg_data.plugins import Registry, registry, resolve
@@ -37,9 +38,21 @@ def _print(result: Any, as_json: bool) -> None:
     if not isinstance(result, StageResult):
         return
     if as_json:
-        click.echo(json.dumps(result.data, indent=2, ensure_ascii=False, default=str))
-    elif result.text:
-        click.echo(printable(result.text))
+        text = json.dumps(result.data, indent=2, ensure_ascii=False, default=str)
+    else:
+        text = printable(result.text)
+    if not text:
+        return
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left in the buffer would be refused again at the end of the process.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        reason = f"cannot be written: {error.strerror or error}"
+        raise StoreError("standard output", reason, "the command's files are complete") from error
 
 
 def _specs(known: Registry) -> dict[tuple[str, ...], tuple[CommandSpec, str]]:
@@ -215,7 +228,8 @@ def run(arguments: list[str] | None = None) -> int:
     except MgError as error:
         if settings["debug"] or os.environ.get("MG_DEBUG"):
             traceback.print_exc()
-        print(f"mg: error: {one_line(str(error))}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"mg: error: {one_line(str(error))}", file=sys.stderr)
         return error.exit_code
     except click.exceptions.Exit as error:
         return error.exit_code

@@ -247,7 +247,7 @@ def crop(
     inputs = {"clips": store.digest, "files": fingerprint([], plan.all_files())}
     provenance = Provenance(command=_COMMAND, config={**config, **facts}, inputs=inputs)
     if resume and is_complete(out, provenance):
-        _parts(out, store.dataset, stream).remove()
+        _parts(out, store.dataset, stream).remove_if_free()
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     _check_writable(out)
     work: Work[VideoJob, CroppedVideo] = Work(
@@ -258,9 +258,8 @@ def crop(
         parts=_parts(out, store.dataset, stream) if resume else None,
         key_of=lambda job: job.key,
     )
-    tally, digest = _write(out, plan, work, provenance, console)
-    if work.parts is not None:
-        work.parts.remove()
+    with work.held():
+        tally, digest = _write(out, plan, work, provenance, console)
     _warn(tally.dropped, plan.blind, console)
     width, height = options.size
     form = f"{width} px" if width == height else f"{width}x{height} px"

@@ -206,7 +206,7 @@ def import_data(
         command=_COMMAND, config=config, inputs={"files": fingerprint(config, files)} if files else {}
     )
     if resume and files and labels.is_file() and is_complete(out, provenance):
-        _parts(out, dataset, data).remove()
+        _parts(out, dataset, data).remove_if_free()
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     work: Work[ClipSource, UnitResult] = Work(
         _read,
@@ -221,6 +221,7 @@ def import_data(
     # Both are whole before either gets its name, the labels first: to --resume the store says that all is
     # done.
     with (
+        work.held(),
         _writer(out, dataset, data, provenance) as writer,
         console.progress(f"import {name}", total) as bar,
     ):
@@ -236,8 +237,6 @@ def import_data(
             why = f", the first reason: {lost[0].what}: {lost[0].why}" if lost else ""
             raise DataError(f"{source}: not one clip of '{name}' could be imported{why}")
         write_labels(labels_file, tally.clip_ids, tally.labels, data.class_names)
-    if work.parts is not None:
-        work.parts.remove()
     report_dropped(dropped, console)
     return _result(out, labels, tally, writer.digest, dropped, work.resumed)
 

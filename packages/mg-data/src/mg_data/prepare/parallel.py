@@ -5,10 +5,13 @@ A unit is a recording: importing, cropping and pose estimation all walk over rec
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -20,6 +23,11 @@ from typing import Any, Generic, TypeVar
 from mg_data.contract import Console, DataError, Dropped, StoreError, UsageError
 from mg_data.store import Provenance, open_store
 from mg_data.worker_pool import worker_pool
+
+if sys.platform == "win32":  # no such locks there
+    fcntl = None
+else:
+    import fcntl
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -139,6 +147,61 @@ class Parts(Generic[Result]):
         """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the folder for this process while the block runs; an empty one is removed then.
+
+        Raises:
+            UsageError: another process has it. Where there are no locks the user is trusted.
+        """
+        path = self.folder / "lock"
+        handle = _lock(path)
+        try:
+            yield
+        finally:
+            if handle is not None:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    self.folder.rmdir()
+                os.close(handle)
+
+    def remove_if_free(self) -> None:
+        """Delete the folder that a run left that was killed at its very end."""
+        if self.folder.is_dir():
+            with contextlib.suppress(UsageError), self.held():
+                self.remove()
+
+
+def _lock(path: Path) -> int | None:
+    """Return a handle that holds the lock of a file, or None where there are no locks.
+
+    The lock is the process's own, so it goes however the process ends, whatever its workers do.
+    """
+    if fcntl is None:
+        return None
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            return None  # the first part that cannot be written says why
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            os.close(handle)
+            out = path.parent.with_suffix("")
+            raise UsageError(
+                f"{out}: another process makes it with --resume: wait, or stop that one"
+            ) from None
+        except OSError:
+            os.close(handle)
+            return None
+        # The one who had it before may have removed the file, and a third one made it anew.
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        os.close(handle)
+
 
 @dataclass
 class Work(Generic[Unit, Result]):
@@ -184,6 +247,16 @@ class Work(Generic[Unit, Result]):
                     yield from self._settle(*waiting.popleft())
             while waiting:
                 yield from self._settle(*waiting.popleft())
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the parts, if there are any, for this process; they are removed if the block ends well."""
+        if self.parts is None:
+            yield
+            return
+        with self.parts.held():
+            yield
+            self.parts.remove()
 
     def _settle(self, unit: Unit, future: Future[Result] | None) -> Iterator[tuple[Unit, Result]]:
         """Yield the unit with its result, or note why there is none."""

@@ -254,7 +254,7 @@ def pose(
         inputs={"files": fingerprint(config, [job.path for job in jobs])},
     )
     if resume and is_complete(out, provenance):
-        _parts(out, settings, dataset).remove()
+        _parts(out, settings, dataset).remove_if_free()
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     work: Work[VideoJob, VideoPose] = Work(
         estimate_video,
@@ -266,6 +266,7 @@ def pose(
     )
     tally = _Tally()
     with (
+        work.held(),
         _writer(out, settings, dataset, provenance) as writer,
         console.progress(f"pose {estimator}", len(jobs)) as bar,
     ):
@@ -276,8 +277,6 @@ def pose(
         if not tally.shares:
             first = work.dropped[0]
             raise DataError(f"not one of {len(jobs)} video(s) could be used, the first reason: {first.why}")
-    if work.parts is not None:
-        work.parts.remove()
     _report(tally, work, settings, console)
     return _result(out, settings, tally, writer.digest, work, fps)
 

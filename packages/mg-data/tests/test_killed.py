@@ -1,0 +1,94 @@
+"""What a killed process leaves behind: temporary files and workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mg_data.store import publish, publish_text
+
+PUBLISH = """
+import sys, time
+from pathlib import Path
+from mg_data.store import publish
+with publish(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print(temporary, flush=True)
+    time.sleep(60)
+"""
+POOL = """
+import os, sys, time
+from mg_data.worker_pool import worker_pool
+if __name__ == "__main__":
+    with worker_pool(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 60).result()
+"""
+
+
+def start(script: str, *words: object) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, words)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def publish_elsewhere(path: Path) -> None:
+    """Publish in a process of its own: a folder is looked through once in each."""
+    words = [
+        sys.executable,
+        "-c",
+        "import sys; from mg_data.store import publish_text as p; p(sys.argv[1], '')",
+    ]
+    subprocess.run([*words, str(path)], check=True)
+
+
+def test_the_temporary_file_of_a_killed_process_goes_and_that_of_a_live_one_stays(tmp_path: Path) -> None:
+    process, name = start(PUBLISH, tmp_path / "a.json")
+    publish_elsewhere(tmp_path / "b.json")
+    assert Path(name).read_text() == "half"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert Path(name).exists()
+    publish_elsewhere(tmp_path / "c.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "c.json"]
+
+
+def test_the_temporary_file_of_another_machine_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mg_data.store import atomic
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: "another")
+        atomic._machine.cache_clear()
+        with publish(tmp_path / "a.json") as temporary:
+            other = temporary.name.replace(f"-{os.getpid()}-", "-4194304-")  # no process has that id
+            temporary.write_text("")
+    atomic._machine.cache_clear()
+    (tmp_path / other).write_text("")
+    publish_text(tmp_path / "b.json", "")
+    assert (tmp_path / other).exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_workers_end_with_a_killed_owner() -> None:
+    process, worker = start(POOL)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.kill(int(worker), 0)
+        except ProcessLookupError:
+            return
+        if "Z" in Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1]:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"worker {worker} outlives its owner")
