@@ -39,7 +39,7 @@ def test_two_processes_with_one_target(benches: dict[str, Bench], stage: str) ->
 
 @pytest.mark.extended
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["import", "crop", "crop --resume", "train", "predict", "fuse", "split"])
+@pytest.mark.parametrize("stage", ["import", "crop --resume", "train", "predict", "fuse"])
 def test_any_two_processes_with_one_target(benches: dict[str, Bench], stage: str) -> None:
     both(benches[stage])
 
@@ -74,7 +74,7 @@ def test_neither_locks_nor_a_clock_are_needed(benches: dict[str, Bench]) -> None
 @pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.usefixtures("shim")
-@pytest.mark.parametrize("stage", ["crop --resume", "train", "predict", "fuse", "merge", "split"])
+@pytest.mark.parametrize("stage", ["crop --resume", "train", "predict", "fuse"])
 def test_no_command_needs_locks_or_a_clock(benches: dict[str, Bench], stage: str) -> None:
     without_locks_and_time(benches[stage])
 

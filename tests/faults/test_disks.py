@@ -43,7 +43,7 @@ def test_a_disk_that_refuses(benches: dict[str, Bench]) -> None:
 @pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.usefixtures("shim")
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [name for name in STAGES if name not in ("import", "crop", "report")])
 def test_any_command_on_a_disk_that_refuses(benches: dict[str, Bench], stage: str) -> None:
     sweep(benches[stage], 1)
 
@@ -51,7 +51,7 @@ def test_any_command_on_a_disk_that_refuses(benches: dict[str, Bench], stage: st
 @pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.usefixtures("shim")
-@pytest.mark.parametrize("stage", ["import", "crop", "train", "predict", "fuse", "merge", "split"])
+@pytest.mark.parametrize("stage", ["import", "train", "fuse"])
 def test_a_disk_that_cannot_be_read(benches: dict[str, Bench], stage: str) -> None:
     bench = benches[stage]
     for at in (0, 2_000, 20_000):
@@ -59,7 +59,7 @@ def test_a_disk_that_cannot_be_read(benches: dict[str, Bench], stage: str) -> No
         words = [*bench.words(work), "--quiet"]
         ended = bench.server.run(words, mode="reads", at=at, error=errno.EIO, folder=bench.base)
         if ended.code:
-            check_message(ended, "")
+            check_message(ended, os.strerror(errno.EIO))
         bench.check_broken(work, earlier=True)
         bench.finish(work)
 

@@ -360,3 +360,16 @@ def test_missing_clips_are_named(tmp_path: Path) -> None:
     assert store.rows(["c499", "c0"]).tolist() == [499, 0]
     with pytest.raises(StoreError, match=r"lacks 2 of 3 clip\(s\): 'nobody', 'zz'"):
         store.rows(["c1", "nobody", "zz"])
+
+
+@pytest.mark.parametrize("kind", [KeyError, OSError, RuntimeError])
+def test_an_error_of_the_disk_is_not_told_as_damage(kind: type[Exception]) -> None:
+    from mg_data.store.reading import guarded
+
+    def read() -> None:
+        raise kind(
+            "Unable to open object (file read failed: time = Sat\n, errno = 5, error message = 'x', buf = 0)"
+        )
+
+    with pytest.raises(StoreError, match=r"^a\.h5: cannot be read: Input/output error$"):
+        guarded("a.h5", read)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -44,7 +45,7 @@ def open_file(path: PathLike) -> h5py.File:
         elif "file signature not found" in text:
             reason = "is not an HDF5 file"
         else:
-            reason = f"cannot be opened: {text.splitlines()[0]}"
+            reason = f"cannot be opened: {_system_error(error) or text.splitlines()[0]}"
         raise StoreError(path, reason, "write or copy it again") from error
     try:
         guarded(path, lambda: _check_header(file, path))
@@ -90,19 +91,32 @@ def _check_header(file: h5py.File, path: PathLike) -> None:
         )
 
 
+def _system_error(error: BaseException) -> str:
+    """Return the operating system's words for an error that HDF5 hands on, or an empty string."""
+    found = re.search(r"errno = ([1-9]\d*)", str(error))
+    return os.strerror(int(found[1])) if found else ""
+
+
 def guarded(path: PathLike, read: Callable[[], Any]) -> Any:
     """Run a read and turn what h5py raises on a damaged file into a StoreError."""
     try:
         return read()
     except StoreError:
         raise
-    except KeyError as error:
+    except (KeyError, OSError, RuntimeError) as error:
+        why = _system_error(error)
+        if why:  # the disk, not the file
+            raise StoreError(path, f"cannot be read: {why}") from error
+        if not isinstance(error, KeyError):
+            raise _damaged(path, error) from error
         raise StoreError(path, f"lacks a required part: {error.args[0]}") from error
-    except (
-        OSError, RuntimeError, ValueError, TypeError, IndexError, AttributeError, MemoryError, OverflowError,
-    ) as error:  # fmt: skip
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StoreError(path, f"is damaged: {first}", "write or copy it again") from error
+    except (ValueError, TypeError, IndexError, AttributeError, MemoryError, OverflowError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: PathLike, error: Exception) -> StoreError:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return StoreError(path, f"is damaged: {first}", "write or copy it again")
 
 
 class StoreFile:
@@ -182,6 +196,9 @@ class StoreFile:
                     return found
             values: NDArray[Any] = self.file[name][begin:end]
         except (OSError, RuntimeError) as error:
+            why = _system_error(error)
+            if why:
+                raise StoreError(self.path, f"cannot be read: {why}") from error
             reason = f"is damaged: {what or name} cannot be read"
             raise StoreError(self.path, reason, "copy it again") from error
         return values
