@@ -159,7 +159,9 @@ def test_a_list_of_clip_ids_is_taken_exactly(tmp_path: Path) -> None:
 
 def test_whole_videos_are_one_clip_each_without_a_label(tmp_path: Path) -> None:
     points = write_video(tmp_path, "0001", "1,0,4\n2,5,9\n")
-    (clip,) = import_imigue(tmp_path, whole=True).all_clips()
+    data = import_imigue(tmp_path, whole=True)
+    assert data.frame_rates == {}  # no mp4 tells
+    (clip,) = data.all_clips()
     assert (clip.clip_id, clip.video_id, clip.start, clip.stop, clip.label) == ("0001", "0001", 0, 20, -1)
     assert clip.joints is not None
     np.testing.assert_allclose(clip.joints[:, 0], points, rtol=1e-6)

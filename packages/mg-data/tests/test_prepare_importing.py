@@ -170,6 +170,27 @@ def test_a_collection_is_a_data_set_of_its_own(corpus: Path, tmp_path: Path) -> 
         run(corpus, tmp_path / "d.h5", collection="a:b")
 
 
+def test_whole_videos_keep_their_frame_rates_and_need_no_labels(corpus: Path, tmp_path: Path) -> None:
+    def whole(out: Path, **options: Any) -> Any:
+        words = {"name": "synthetic", "source": corpus, "options": {"whole": True, "keypoints": "light_hand"}}
+        import_data(out=out, console=QUIET, **{**words, **options})
+        return open_clips(out).provenance.config["fps"]
+
+    videos = sorted(path.name for path in corpus.glob("0*"))
+    rates = dict.fromkeys(videos, 25.0)
+    assert whole(tmp_path / "whole.h5") == rates
+    assert list(tmp_path.iterdir()) == [tmp_path / "whole.h5"]
+    for index in (1, 2):
+        whole(tmp_path / f"{index}.h5", shard=f"{index}/2", resume=True)
+    merge_stores([tmp_path / "1.h5", tmp_path / "2.h5"], tmp_path / "merged.h5")
+    assert open_clips(tmp_path / "merged.h5").provenance.config["fps"] == rates
+    other = {"name": "videos", "options": {}}
+    assert set(whole(tmp_path / "videos.h5", **other).values()) == {25.0}
+    with pytest.raises(UsageError, match=r"clip '0\d+_0' has a label: give --labels, a csv to write"):
+        whole(tmp_path / "clips.h5", options={"keypoints": "light_hand"})
+    assert not (tmp_path / "clips.h5").exists()
+
+
 @pytest.mark.slow
 def test_ten_times_the_clips_need_no_more_memory(tmp_path: Path) -> None:
     """Peak memory of the whole process, measured by the operating system."""

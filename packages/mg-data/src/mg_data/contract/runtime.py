@@ -177,6 +177,8 @@ class DatasetImport:
     (a file of another kind, a recording without a clip): it is reported and stops nothing. Damage met while
     ``clips`` is consumed is appended to it, and stops the import unless ``--keep-going``.
     ``signals`` maps a signal's name to its attributes (``rate_hz``, ``units``, ``channels``).
+    ``frame_rates`` has frames a second by video id, of the videos that tell, where clips are whole videos:
+    the store keeps them for ``mg watch``.
     """
 
     class_names: tuple[str, ...]
@@ -190,6 +192,7 @@ class DatasetImport:
     camera: tuple[float, float, float, float] | None = None
     signals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dropped: list[Dropped] = field(default_factory=list)
+    frame_rates: Mapping[str, float] = field(default_factory=dict)
 
     def all_clips(self) -> Iterator[RawClip]:
         """Read everything in this process, one unit after another (for scripts and tests).

@@ -75,7 +75,7 @@ def import_videos(source: Path) -> DatasetImport:
         DataError: no video there.
     """
     require("videos", "av")
-    from mg_data.video.decode import video_size
+    from mg_data.video.decode import frame_rates, video_size
 
     found = find_videos([source])
     return DatasetImport(
@@ -88,6 +88,7 @@ def import_videos(source: Path) -> DatasetImport:
             ClipSource(name=name, read=partial(_read, name, path), files=(path,))
             for name, path in found.items()
         ],
+        frame_rates=frame_rates(found),
     )
 
 

@@ -1,4 +1,4 @@
-"""``mg data import``: any registered importer -> a clips store, and labels.csv beside it.
+"""``mg data import``: any registered importer -> a clips store, and labels.csv where clips have labels.
 
 ``mg data merge-labels`` joins the labels of its shards.
 """
@@ -163,7 +163,7 @@ def import_data(
     name: str,
     source: Path,
     out: Path,
-    labels: Path,
+    labels: Path | None = None,
     options: Mapping[str, Any] | None = None,
     collection: str = "",
     workers: int = 1,
@@ -176,6 +176,7 @@ def import_data(
 
     Args:
         name: a registered data set. source: its raw tree. options: options of its importer.
+        labels: None if no clip has a label.
         collection: which recordings these are, for importers that read anybody's: the store's data set is
             then ``NAME:COLLECTION``, so that clips of one id in two collections are different clips.
         workers: processes that read recordings; the store's digest does not depend on it.
@@ -184,7 +185,7 @@ def import_data(
         resume: keep each finished recording in ``<out>.parts`` until all are, and start from what is there.
 
     Raises:
-        PluginError: no such data set. UsageError: an option it does not have.
+        PluginError: no such data set. UsageError: an option it does not have, or a label and no ``labels``.
         DataError: the tree cannot be used, or a clip of it, or not one clip. StoreError: writing failed.
     """
     spec: DatasetSpec = registry().get("datasets", name)
@@ -202,10 +203,14 @@ def import_data(
         return StageResult(data={"clips": 0, "shard": str(part)}, text=text)
     config = {"name": dataset, "options": chosen, **part.facts(len(units), len(data.sources))}
     files = [path for unit in units for path in unit.files]
+    rates = {"fps": dict(data.frame_rates)} if data.frame_rates else {}
     provenance = Provenance(
-        command=_COMMAND, config=config, inputs={"files": fingerprint(config, files)} if files else {}
+        command=_COMMAND,
+        config={**config, **rates},
+        inputs={"files": fingerprint(config, files)} if files else {},
     )
-    if resume and files and labels.is_file() and is_complete(out, provenance):
+    labelled = labels is None or labels.is_file()
+    if resume and files and labelled and is_complete(out, provenance):
         _parts(out, dataset, data).remove_if_free()
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     work: Work[ClipSource, UnitResult] = Work(
@@ -225,9 +230,11 @@ def import_data(
         _writer(out, dataset, data, provenance) as writer,
         console.progress(f"import {name}", total) as bar,
     ):
-        labels_file = writer.beside(labels)
+        labels_file = None if labels is None else writer.beside(labels)
         for clip, steps in _clips(data, units, work):
             if clip is not None:
+                if labels is None and clip.label >= 0:
+                    raise UsageError(f"clip '{clip.clip_id}' has a label: give --labels, a csv to write")
                 _add(writer, clip)
                 tally.add(clip)
             bar.advance(steps)
@@ -236,21 +243,24 @@ def import_data(
             lost = [item for item in dropped if not item.note]
             why = f", the first reason: {lost[0].what}: {lost[0].why}" if lost else ""
             raise DataError(f"{source}: not one clip of '{name}' could be imported{why}")
-        write_labels(labels_file, tally.clip_ids, tally.labels, data.class_names)
+        if labels_file is not None:
+            write_labels(labels_file, tally.clip_ids, tally.labels, data.class_names)
     report_dropped(dropped, console)
     return _result(out, labels, tally, writer.digest, dropped, work.resumed)
 
 
 def _result(
-    out: Path, labels: Path, tally: _Tally, digest: str, dropped: list[Dropped], resumed: int
+    out: Path, labels: Path | None, tally: _Tally, digest: str, dropped: list[Dropped], resumed: int
 ) -> StageResult:
     counts = Counter(tally.labels)
     subjects = len(tally.subjects - {""})
     text = (
         f"{out}: {len(tally.clip_ids)} clips of {subjects} known subjects in {len(tally.videos)} videos, "
-        f"{tally.frames} frames\n"
-        f"{labels}: {len(tally.labels) - counts.get(-1, 0)} labels of {len(set(tally.labels) - {-1})} classes"
+        f"{tally.frames} frames"
     )
+    if labels is not None:
+        known = len(tally.labels) - counts.get(-1, 0)
+        text += f"\n{labels}: {known} labels of {len(set(tally.labels) - {-1})} classes"
     return StageResult(
         data={
             "clips": len(tally.clip_ids),

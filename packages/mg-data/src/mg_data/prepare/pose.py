@@ -32,7 +32,7 @@ from mg_data.prepare.pose_video import (
     scale_factors,
 )
 from mg_data.store import ClipsWriter, Provenance, open_clips
-from mg_data.video.decode import frame_rate, video_size
+from mg_data.video.decode import frame_rates, video_size
 
 _COMMAND = "mg data pose"
 # Frames per second, where a video does not tell.
@@ -113,17 +113,6 @@ def _layout(spec: PoseEstimatorSpec, plugin: str) -> LayoutSpec:
             "wanted one of x, y and confidence"
         )
     return layout
-
-
-def _rates(videos: Mapping[str, Path]) -> dict[str, float]:
-    """Return frames per second of every video that tells; what cannot be read fails when its turn comes."""
-    rates: dict[str, float] = {}
-    for name, path in videos.items():
-        try:
-            rates[name] = round(frame_rate(path), 6)
-        except DataError:
-            continue
-    return rates
 
 
 def _reference(videos: Mapping[str, Path]) -> tuple[str, tuple[int, int]]:
@@ -237,7 +226,7 @@ def pose(
         image_size=image_size,
     )
     mine = {name: path for name, path in found.items() if part.holds(name)}
-    rates = _rates(mine)
+    rates = frame_rates(mine)  # what cannot be read fails when its turn comes
     jobs = [VideoJob(name, path, rates.get(name, _USUAL_RATE), settings) for name, path in mine.items()]
     if not jobs:
         text = f"shard {part} holds none of the {len(found)} videos: nothing is written"

@@ -109,7 +109,12 @@ STAGES: tuple[StageSpec, ...] = (
                 required=True,
                 help="clips store to write",
             ),
-            Param(name="labels", type="path", role="output", required=True, help="labels.csv to write"),
+            Param(
+                name="labels",
+                type="path",
+                role="output",
+                help="labels.csv to write; may be left out where no clip has a label",
+            ),
             Param(
                 name="options",
                 type="json",

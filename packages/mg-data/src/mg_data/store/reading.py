@@ -107,9 +107,9 @@ def guarded(path: PathLike, read: Callable[[], Any]) -> Any:
         why = _system_error(error)
         if why:  # the disk, not the file
             raise StoreError(path, f"cannot be read: {why}") from error
-        if not isinstance(error, KeyError):
-            raise _damaged(path, error) from error
-        raise StoreError(path, f"lacks a required part: {error.args[0]}") from error
+        if isinstance(error, KeyError):
+            raise StoreError(path, f"lacks a required part: {error.args[0]}") from error
+        raise _damaged(path, error) from error
     except (ValueError, TypeError, IndexError, AttributeError, MemoryError, OverflowError) as error:
         raise _damaged(path, error) from error
 

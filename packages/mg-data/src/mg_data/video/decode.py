@@ -7,7 +7,7 @@ to the key frame before the wanted time, decode forward, and take the frame whos
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -263,3 +263,14 @@ def frame_rate(path: Path) -> float:
     if not rate:
         raise DataError(f"{path}: states no frame rate")
     return rate
+
+
+def frame_rates(videos: Mapping[str, Path]) -> dict[str, float]:
+    """Return frames per second by name, of every video that tells."""
+    rates: dict[str, float] = {}
+    for name, path in videos.items():
+        try:
+            rates[name] = round(frame_rate(path), 6)
+        except DataError:
+            continue
+    return rates

@@ -224,7 +224,8 @@ def import_imigue(
             only these clips are imported, and each must be there. For the challenge's list of test clips.
         image_size: WIDTHxHEIGHT that the keypoints are in pixels of; by default that of the first video, and
             without any video the challenge's 720x1280.
-        whole: one clip a video with all of its frames, without a label, as ``mg watch`` reads it.
+        whole: one clip a video with all of its frames, without a label, as ``mg watch`` reads it; with the
+            frame rate of each video whose mp4 is there.
         background: also cut clips of so many frames out of what lies between the labelled ones, of a class
             ``background`` behind the others; ``<vid>_b<number>`` is their id. 0 cuts none.
 
@@ -267,6 +268,8 @@ def import_imigue(
         }
     size = stated_size("imigue", image_size) or _image_size(folders)
     if whole:
+        from mg_data.video.decode import frame_rates
+
         return DatasetImport(
             class_names=CLASS_NAMES,
             vocabulary="imigue-32",
@@ -283,6 +286,9 @@ def import_imigue(
                 )
                 for video_id, folder in folders.items()
             ],
+            frame_rates=frame_rates(
+                {video_id: folder / f"{video_id}.mp4" for video_id, folder in folders.items()}
+            ),
         )
     return DatasetImport(
         class_names=(*CLASS_NAMES, BACKGROUND) if background else CLASS_NAMES,
