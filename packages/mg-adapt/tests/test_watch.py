@@ -298,6 +298,26 @@ def test_wrong_options_are_named_and_nothing_is_written(
     assert not (tmp_path / "t.json").exists()
 
 
+def test_nothing_that_is_read_is_written_over(ready: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    truth, film, out = ready[2], tmp_path / "one.mp4", tmp_path / "t.json"
+    film.write_bytes(b"a film")
+    before = truth.read_bytes()
+    for options, message in (
+        ({"out": [truth], "truth": truth}, r"-o .*truth\.csv: is the file of --truth too; write to another"),
+        ({"out": [tmp_path / "x" / ".." / "truth.csv"], "truth": truth}, "is the file of --truth too"),
+        ({"out": [tmp_path / "labels.csv"], "truth": ready[1]}, "is the file of the labels too"),
+        (
+            {"overlay": film, "video": film, "only": ["one"]},
+            r"--overlay .*one\.mp4: is the file of --video too",
+        ),
+        ({"out": [out, out]}, r"-o .*t\.json: is the file of -o too"),
+        ({"out": [out], "truth": truth, "choose": out}, r"--choose .*t\.json: is the file of -o too"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run(ready, **{"out": out, **options})
+    assert (truth.read_bytes(), film.read_bytes()) == (before, b"a film")
+
+
 def test_what_does_not_fit_the_checkpoint_is_refused(ready: tuple[Path, Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "t.json"
     checkpoint = ready[0]

@@ -66,17 +66,31 @@ def watch(
         window, step and the thresholds: None takes what ``thresholds`` (a file of ``choose``) says, else the
             default.
         background: classes that are no gesture: they compete, and are not written.
-        truth: annotations to score by. They are read after everything else is settled, unless ``choose``
-            asks for thresholds by them: the score then says so.
+        truth: annotations to score by. Nothing is settled by them, unless ``choose`` asks for thresholds: the
+            score then says so.
         overlay: an mp4 of all the videos, on the frames of ``video`` or on an empty canvas.
 
     Raises:
-        UsageError: a value out of range, a class or video that is not there, an unknown frame rate.
+        UsageError: a value out of range, a class or video that is not there, an unknown frame rate, a file to
+            write that is read.
         StoreError: a store or checkpoint that cannot be read, or that does not fit the others.
         DataError: annotations or frames that cannot be used.
     """
     for path in out:
         check_ending(path)
+    _check_files(
+        [*(("-o", path) for path in out), ("--choose", choose), ("--overlay", overlay)],
+        [
+            *(("a checkpoint", path) for path in checkpoints),
+            ("--clips", clips),
+            ("--crops", crops),
+            ("--fusion", fusion),
+            ("--thresholds", thresholds),
+            ("--truth", truth),
+            ("the labels", labels or (truth and truth.with_name("labels.csv"))),
+            ("--video", video),
+        ],
+    )
     if choose is not None and truth is None:
         raise UsageError("--choose needs --truth, the annotations to choose thresholds by")
     if not 0 < iou <= 1:
@@ -119,8 +133,12 @@ def watch(
             raise UsageError(
                 f"--video {video}: is one file and {len(videos)} videos are watched: choose one by --only"
             )
+        media = {item.video_id: _media(source, item) for item in videos}
         if overlay is not None:
             check_overlay(overlay, store, videos, source)
+            _check_files(
+                [("--overlay", overlay)], [(f"video '{name}'", path) for name, path in media.items()]
+            )
         streams = None if crops is None else open_streams(crops)
         watched = _watch(
             console,
@@ -159,7 +177,7 @@ def watch(
                 start=item.video.start,
                 stop=item.video.stop,
                 segments=tuple(item.segments(settings, ignored)),
-                media=_media(source, item.video),
+                media=media[item.video.video_id],
             )
             for item in watched
         ]
@@ -202,6 +220,17 @@ def watch(
         **facts,
     }
     return StageResult(data=data, text=_text(data, written, choose))
+
+
+def _check_files(written: Sequence[tuple[str, Path | None]], read: Sequence[tuple[str, Path | None]]) -> None:
+    """Refuse to write over a file that is read, or two things to one file; all are (what it is, path)."""
+    taken = {path.resolve(): name for name, path in read if path is not None}
+    for name, path in written:
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise UsageError(f"{name} {path}: is the file of {taken[path.resolve()]} too; write to another")
+        taken[path.resolve()] = name
 
 
 def _pace(window: float | None, step: float | None, earlier: Chosen | None) -> tuple[float, float]:
