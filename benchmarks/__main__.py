@@ -19,6 +19,7 @@ from benchmarks import (
     synth_page,
     training_page,
     utd_page,
+    watch_page,
     zoo_page,
 )
 from benchmarks.catalogue import RATIOS
@@ -148,6 +149,7 @@ SHOWN = (
     *("run-*", "skeleton-utd-*", "depth-utd-*", "imu-utd-*", "ablation-utd-*", "long-tail-utd-*"),
     *("fusion-crossfit", "fusion-search", "fusion-scale", "fusion-scale-10000000", "fusion-import"),
     *("startup", "synth", "skeleton-speed", "rgb-models", "trainer-overhead", "two-processes"),
+    "watch-synthetic-*",
     "model-sizes",  # in the model zoo
     "load-*",  # in docs/benchmarks.md
 )
@@ -160,8 +162,9 @@ def page() -> str:
         "# Results",
         "",
         "Made by `make pages` from `benchmarks/results/*.json` alone: each file names command, commit,",
-        "seed and the digests of its inputs. Labels of the target are read by `mg score` only; the single",
-        "best branch and the parameters of the vote are chosen on validation.",
+        "seed and the digests of its inputs. Labels of the target are read by `mg score` and",
+        "`mg watch --truth` only; the single best branch and the parameters of the vote are chosen on",
+        "validation.",
     ]
     for name, seeds in RUNS.items():
         lines += _section(name, seeds, records)
@@ -173,6 +176,7 @@ def page() -> str:
     lines += rgb_models_page.section()
     lines += depth_page.section()
     lines += utd_page.imu_section() + utd_page.ablation_section() + utd_page.long_tail_section()
+    lines += watch_page.section()
     lines += other_page.section((*SHOWN, *(ratio.record for ratio in RATIOS)))
     return "\n".join(lines) + "\n"
 
