@@ -74,10 +74,10 @@ def _grid(start: Thresholds) -> Iterator[Thresholds]:
 def choose_thresholds(
     watched: Sequence[Watched], truth: Truth, start: Thresholds, background: Collection[int], iou: float
 ) -> tuple[Thresholds, float]:
-    """Return the thresholds of highest F1 on annotated videos, and that F1.
+    """Return the thresholds that do best on annotated videos, and their F1.
 
-    Of equals the one whose neighbours are good too: F1 of one setting is a matter of luck on few videos, so
-    each is judged by the mean of its own and of the settings one step beside it in ``enter``.
+    F1 of one setting is a matter of luck on few videos, so each is judged by the mean of its own and of the
+    settings one step beside it in ``enter``; of equals by its own. Its F1 need not be the highest.
 
     Raises:
         DataError: no video is annotated, or nothing is found at any threshold.
