@@ -521,6 +521,18 @@ def test_a_checkpoint_whose_header_is_none(tmp_path: Path, name: str, value: obj
         load_checkpoint(path)
 
 
+def test_tensors_that_are_sparse(tmp_path: Path) -> None:
+    import torch
+
+    from mg_rgb.weights import read_state
+    from mg_skeleton.foreign import read_checkpoint
+
+    torch.save({"a": torch.ones(3, 3).to_sparse()}, tmp_path / "a.pth")
+    for read in (read_state, read_checkpoint):
+        with pytest.raises(DataError, match=r"sparse tensor|wanted a state dict"):
+            read(tmp_path / "a.pth")
+
+
 # Messages --------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ names, runs.
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -45,13 +46,15 @@ def read_checkpoint(path: Path) -> tuple[Tensors, tuple[str, ...]]:
         raise DataError(f"{path}: no such file; name a checkpoint (.pth)")
     foreign: tuple[str, ...] = ()
     try:
-        if zipfile.is_zipfile(path):
+        # Bytes, not a file, for the old format: a file takes the memory of a claimed length before it looks.
+        source: Any = path if zipfile.is_zipfile(path) else io.BytesIO(path.read_bytes())
+        if source is path:
             with zipfile.ZipFile(path) as archive:
                 if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                     raise DataError(f"{path}: a compressed archive, which torch never writes; refused unread")
             foreign = tuple(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path))))
         with torch.serialization.safe_globals([(_Ignored, name) for name in foreign]):
-            value: Any = torch.load(path, map_location="cpu", weights_only=True)
+            value: Any = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         lines = str(error).splitlines() or ["an object of another kind"]
         reason = next((line.strip() for line in lines if "unsupported" in line.lower()), lines[0])
@@ -62,7 +65,7 @@ def read_checkpoint(path: Path) -> tuple[Tensors, tuple[str, ...]]:
             "state_dict alone and convert that"
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError,
-            OverflowError, zipfile.BadZipFile) as error:  # fmt: skip
+            OverflowError, AssertionError, zipfile.BadZipFile) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: no readable torch checkpoint ({reason})") from error
     if isinstance(value, Mapping) and isinstance(value.get("state_dict"), Mapping):
@@ -73,6 +76,8 @@ def read_checkpoint(path: Path) -> tuple[Tensors, tuple[str, ...]]:
     for name, tensor in value.items():
         if not isinstance(tensor, Tensor):
             raise DataError(f"{path}: {name!r} of its state_dict is no tensor, found {type(tensor).__name__}")
+        if tensor.layout != torch.strided:
+            raise DataError(f"{path}: {name!r} is a sparse tensor, want plain ones")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise DataError(f"{path}: {name!r} claims {tuple(tensor.shape)}, more than the file holds")
         tensors[str(name).removeprefix("module.")] = tensor.detach()
