@@ -40,7 +40,9 @@ def _check_dataset(path: PathLike, place: str, dataset: h5py.Dataset) -> None:
         for source in dataset.virtual_sources():
             if source.file_name != ".":
                 raise _refuse(path, place, f"is put together from the file '{source.file_name}'")
-        raise _refuse(path, place, "is put together from other data sets")
+        claimed, size = math.prod(dataset.shape) * dataset.dtype.itemsize, dataset.file.id.get_filesize()
+        if claimed > max(_FREE_BYTES, size) or dataset.dtype.hasobject:
+            raise StoreError(path, f"{place} is put together of {claimed} bytes in a file of {size} bytes")
 
 
 def _check_size(path: PathLike, place: str, dataset: h5py.Dataset) -> None:
