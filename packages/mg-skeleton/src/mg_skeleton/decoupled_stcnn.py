@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mg_data.contract import InputSpec, ModelOutput, UsageError
 from mg_skeleton.checks import check_batch, layout_of
 from mg_skeleton.order import ORDERS, KeypointAttention, shuffled, walk
+from mg_skeleton.temporal import pointwise
 
 
 class DecoupledBlock(nn.Module):
@@ -38,7 +39,7 @@ class DecoupledBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride=(stride, 1), bias=False),
+                pointwise(in_channels, out_channels, stride=stride),
                 nn.BatchNorm2d(out_channels),
             )
         self.dropout = nn.Dropout(dropout)

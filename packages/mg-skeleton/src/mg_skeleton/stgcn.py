@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mg_data.contract import InputSpec, ModelOutput
 from mg_skeleton.checks import check_batch, equally_long, keypoint_input, layout_of
 from mg_skeleton.graph import spatial_partition
+from mg_skeleton.temporal import pointwise
 from mg_skeleton.weights import load_weights
 
 WIDTHS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
@@ -72,7 +73,7 @@ class STGCNBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if residual and (stride != 1 or in_channels != out_channels):
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride=(stride, 1)), nn.BatchNorm2d(out_channels)
+                pointwise(in_channels, out_channels, stride=stride, bias=True), nn.BatchNorm2d(out_channels)
             )
 
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
