@@ -66,6 +66,16 @@ def _sweep(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn an OSError of the block into the StoreError that ``target`` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(target, f"cannot be written: {reason}", "nothing was changed") from error
+
+
+@contextlib.contextmanager
 def publish(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path; on a clean exit it becomes ``path``, otherwise it is removed.
 
@@ -76,16 +86,14 @@ def publish(path: str | os.PathLike[str]) -> Iterator[Path]:
     writer = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = target.with_name(f".{target.name}.{writer}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent.absolute())
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StoreError(target, f"cannot be written: {reason}", "nothing was changed") from error
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(target.parent.absolute())
+            yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(target)
+            _sync_folder(target.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

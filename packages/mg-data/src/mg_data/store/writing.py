@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract.errors import StoreError
-from mg_data.store.atomic import publish
+from mg_data.store.atomic import publish, writing
 from mg_data.store.digest import content_digest
 from mg_data.store.disk import Disk
 from mg_data.store.index import PathLike, check_class_names
@@ -107,6 +107,7 @@ def create_store(path: PathLike, kind: str, writer: str = "") -> Iterator[StoreW
     with (
         publish(target) as temporary,
         contextlib.ExitStack() as beside,
+        writing(target),  # or the file beside the store would be blamed for it
         closing(Disk(temporary)) as disk,
         h5py.File(disk, "w", libver=("earliest", "v110")) as file,
     ):
