@@ -199,3 +199,23 @@ def test_after_pseudo_labels_a_vote_is_fitted_on_out_of_fold_logits_alone(tmp_pa
     done = mg("fuse", run / "round2/target-joint.h5", "--fit", own, "--labels", run / "data/split.h5",
               "-o", run / "p.h5", code=5)  # fmt: skip
     assert "was trained on 8 of them" in done.stderr
+
+
+@pytest.mark.slow
+def test_one_row_at_a_time_runs_what_it_needs_and_keeps_what_is_there(tmp_path: Path) -> None:
+    recipe, run = write(tmp_path, VIDEO + ROWS), tmp_path / "run"
+    steps = mg("ablate", recipe, "-o", run, "--seeds", 0, "--rows", "baseline", "--dry").stdout.split()
+    assert [step for step in steps if step.startswith("seed0")] == [
+        "seed0/rows/train-baseline",
+        "seed0/rows/predict-target-baseline",
+        "seed0/score-baseline",
+    ]
+    assert "seed0/round2/train-joint" in mg("ablate", recipe, "-o", run, "--seeds", 0, "--dry").stdout.split()
+    mg("ablate", recipe, "-o", run, "--seeds", 0, "--rows", "baseline")
+    mg("ablate", recipe, "-o", run, "--seeds", 0, "--rows", "joint", "unmirrored")
+    assert not list(run.rglob("video*.safetensors")), "no row that was asked for reads the video branch"
+    found = json.loads((run / "ablation.json").read_text())
+    filled = [row["name"] for row in found["rows"] if row["cells"]]
+    assert filled == ["baseline", "joint", "unmirrored"]
+    done = mg("ablate", recipe, "-o", run, "--rows", "jiont", "--dry", code=2)
+    assert "--rows: the ablation has no row 'jiont', did you mean 'joint'?" in done.stderr

@@ -21,6 +21,7 @@ def ablate(
     recipe: Path,
     out: Path | None,
     seeds: Sequence[int] = (),
+    rows: Sequence[str] = (),
     set: dict[str, Any] | None = None,
     jobs: int | None = None,
     force: bool = False,
@@ -33,6 +34,8 @@ def ablate(
 
     Args:
         seeds: over the recipe's ``[ablation] seeds``; without both the recipe's own seed.
+        rows: names of the rows to fill now, all by default; only what they need is run. The tables hold
+            what earlier calls have finished besides.
 
     Raises:
         UsageError: a recipe that cannot be read or planned.
@@ -44,15 +47,17 @@ def ablate(
     folder = (out or Path("runs") / f"{settings.name}-ablation").absolute()
     known = registry()
     ablation = plan_ablation(settings, folder, known, chosen)
+    steps = ablation.steps_of(rows, known)
     if dry:
-        listing = [{"step": step.name, "stage": step.stage} for step in ablation.steps]
-        return StageResult(data={"steps": listing}, text="\n".join(step.name for step in ablation.steps))
+        listing = [{"step": step.name, "stage": step.stage} for step in steps]
+        return StageResult(data={"steps": listing}, text="\n".join(step.name for step in steps))
     with only_run(folder):
         publish_json(folder / "recipe.json", resolved)
         runner = Runner(folder, console, jobs or settings.machine.jobs, force)
         try:
-            runner.run(ablation.steps)
+            runner.run(steps)
         finally:
+            runner.look([step for step in ablation.steps if step.name not in runner.results])
             found = ablation_summary.collect(ablation, settings, runner.results, known)
             text = ablation_summary.write(folder, found)
         figures = _draw(folder, found, console)

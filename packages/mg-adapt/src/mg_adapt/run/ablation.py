@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mg_adapt.recipe import nearest
+from mg_adapt.run.needs import needed
 from mg_adapt.run.plan import Planner, Step
 from mg_adapt.run.rows import VOTES, branch_of, check_rows, default_rows, flips_in_training
 from mg_adapt.run.settings import BranchSettings, RowSettings, RunSettings
@@ -39,6 +41,21 @@ class Ablation:
     steps: tuple[Step, ...]
     rows: tuple[RowSettings, ...]
     cells: tuple[Cell, ...]
+
+    def steps_of(self, rows: Sequence[str], known: Registry) -> list[Step]:
+        """Return the steps that the named rows need, all rows by default; with pseudo-labels, their score.
+
+        Raises:
+            UsageError: no such row.
+        """
+        names = [row.name for row in self.rows]
+        for name in rows:
+            if name not in names:
+                raise UsageError(f"--rows: the ablation has no row '{name}'{nearest(name, names)}")
+        chosen = {*rows} or {*names}
+        if any(row.when == "after" for row in self.rows if row.name in chosen) or not rows:
+            chosen.add(PSEUDO)
+        return needed(self.steps, [cell.step for cell in self.cells if cell.row in chosen], known)
 
 
 class _SeedPlanner:

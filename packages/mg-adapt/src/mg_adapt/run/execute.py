@@ -22,6 +22,7 @@ from typing import Any
 
 from mg_adapt.files import file_digest
 from mg_adapt.run.keys import paths, step_key
+from mg_adapt.run.needs import dependencies
 from mg_adapt.run.plan import Step
 from mg_data.cli.build import run_params
 from mg_data.cli.console import TerminalConsole
@@ -108,15 +109,16 @@ class Runner:
             return None
         return record if good and not self.force else None
 
-    def _order(self, steps: Sequence[Step]) -> dict[str, set[str]]:
-        """Return for each step the names of the steps whose outputs it reads."""
-        makers = {path: step.name for step in steps for _, path in paths(*self._prepare(step), role="output")}
-        return {
-            step.name: {
-                makers[path] for _, path in paths(*self._prepare(step), role="input") if path in makers
-            }
-            for step in steps
-        }
+    def look(self, steps: Sequence[Step]) -> None:
+        """Add the records of those steps that an earlier call has finished; nothing is run."""
+        for step in steps:
+            try:
+                key = step_key(step, *self._prepare(step), self.known)
+            except StoreError:  # an input is missing
+                continue
+            record = self.finished(step, key)
+            if record is not None:
+                self.results[step.name] = record
 
     def run(self, steps: Sequence[Step]) -> None:
         """Run all steps; ``results`` maps each step's name to its record.
@@ -124,7 +126,7 @@ class Runner:
         Raises:
             MgError: what the first failing step raised; steps at work are finished first.
         """
-        needs = self._order(steps)
+        needs = dependencies(steps, self.known)
         waiting = list(steps)
         running: dict[Future[dict[str, Any]], tuple[Step, str]] = {}
         failure: BaseException | None = None

@@ -54,6 +54,12 @@ COMMANDS = (
                 default=(),
                 help="seeds of all training (default: those of [ablation], else the recipe's)",
             ),
+            Param(
+                name="rows",
+                multiple=True,
+                default=(),
+                help="names of the rows to fill now, with only what they need (default: all)",
+            ),
             _SET,
             _JOBS,
             _FORCE,
