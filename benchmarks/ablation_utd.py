@@ -5,8 +5,10 @@ target 2, 4, 6, 8. ``hard`` trains on subject 1 alone, fits on 3, and has all ot
 of the clips gets as many steps by smaller batches and more epochs. All settings are fixed before the first
 seed; ``mg ablate`` keeps every finished cell, so a call that is broken off goes on where it was.
 
-Each finished seed of a protocol is a file ``results/ablation-utd-PROTOCOL-seedS.json`` with all of its rows;
-seeds that are there are skipped. ``--summary`` prints the tables of all seeds that are there.
+Each seed of a protocol is a file ``results/ablation-utd-PROTOCOL-seedS.json`` with its finished rows; those
+that are there are skipped. ``--rows`` fills some, with only the steps that they need: all of them take a seed
+half an hour of two cores, and a row without pseudo-labels a few minutes. ``--summary`` prints the tables of
+all rows that are there; a row that lacks a seed says which seeds it has.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +43,23 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 METRICS = ("accuracy", "macro_f1", "ece")
 
 
-def run_seed(work: Path, protocol: str, seed: int, changes: list[str], jobs: int) -> dict[str, Any]:
-    """Run the ablation of one seed; return its ablation.json and the wall time of this call."""
+def row_names() -> list[str]:
+    """Return the names of the recipe's rows."""
+    return list(tomllib.loads(RECIPE.read_text(encoding="utf-8"))["ablation"]["rows"])
+
+
+def run_seed(
+    work: Path, protocol: str, seed: int, rows: list[str], changes: list[str], jobs: int
+) -> dict[str, Any]:
+    """Fill rows of one seed; return its ablation.json."""
     changed = [f"{key}={json.dumps(value)}" for key, value in PROTOCOLS[protocol].items()] + changes
-    began = time.perf_counter()
     words = [
         "--seeds",
         str(seed),
         "--jobs",
         str(jobs),
+        "--rows",
+        *rows,
         *(item for word in changed for item in ("--set", word)),
     ]
     done = subprocess.run(
@@ -59,32 +69,49 @@ def run_seed(work: Path, protocol: str, seed: int, changes: list[str], jobs: int
     if done.returncode:
         raise SystemExit(f"mg ablate of {protocol}, seed {seed}: exit code {done.returncode}")
     found: dict[str, Any] = json.loads((work / protocol / "ablation.json").read_text(encoding="utf-8"))
-    return {**found, "wall_seconds": round(time.perf_counter() - began, 1)}
+    return found
 
 
-def record(work: Path, protocol: str, seed: int, found: dict[str, Any]) -> dict[str, Any]:
-    """Return the record of a seed: scores by row, what pseudo-labels gained, inputs and command."""
+def record(
+    work: Path, protocol: str, seed: int, found: dict[str, Any], earlier: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the record of a seed: scores by row, what pseudo-labels gained, inputs and command.
+
+    Args:
+        earlier: the record so far, whose rows are kept.
+
+    Raises:
+        SystemExit: its rows are of other inputs.
+    """
     inputs: dict[str, str] = {}
     for step in ("data.import", "data.split"):
         outputs = json.loads((work / protocol / "steps" / f"{step}.json").read_text(encoding="utf-8"))
         inputs.update({Path(path).name: digest for path, digest in outputs["outputs"].items()})
+    if earlier and earlier["inputs"] != inputs:
+        raise SystemExit(f"the rows of {protocol}, seed {seed}, that are there are of other inputs")
+    at = commit()
+    rows = {
+        row["name"]: {
+            "title": row["title"],
+            "modality": row["modality"],
+            "commit": at,
+            **row["cells"][str(seed)],
+        }
+        for row in found["rows"]
+        if str(seed) in row["cells"]
+    }
+    known = earlier.get("rows", {}) | rows
     return {
         "kind": "ablation-utd",
         "protocol": protocol,
         "seed": seed,
         "command": f"python -m benchmarks.ablation_utd --work DIR --protocols {protocol} --seeds {seed}",
-        "commit": commit(),
+        "commit": at,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no accelerator used",
-        # Of the call that finished the seed; a call that was broken off before is not in it.
-        "wall_seconds": found["wall_seconds"],
         "inputs": inputs,
         "settings": PROTOCOLS[protocol],
-        "rows": {
-            row["name"]: {"title": row["title"], "modality": row["modality"], **row["cells"][str(seed)]}
-            for row in found["rows"]
-        },
-        "pseudo": found["pseudo"][str(seed)],
-        "gains": found["gains"],
+        "rows": {name: known[name] for name in row_names() if name in known},
+        "pseudo": found["pseudo"].get(str(seed), earlier.get("pseudo")),
     }
 
 
@@ -99,20 +126,33 @@ def summary(folder: Path = RESULTS) -> str:
         if not seeds:
             continue
         numbers = ", ".join(str(item["seed"]) for item in seeds)
-        text += [f"{protocol}, seeds {numbers}", f"| row | {' | '.join(METRICS)} |", "|---" * 4 + "|"]
-        for name, row in seeds[0]["rows"].items():
-            cells = (_spread([item["rows"][name][metric] for item in seeds]) for metric in METRICS)
-            text.append(f"| {row['title']} | {' | '.join(cells)} |")
-        for kind in ("pseudo", "pseudo-fitted"):
-            parts = (f"{key} {_spread([item['pseudo'][kind][key] for item in seeds])}" for key in ("yield",
-                     "precision"))  # fmt: skip
+        text += [f"{protocol}, seeds {numbers}", f"| row | {' | '.join(METRICS)} | seeds |", "|---" * 5 + "|"]
+        titles = {name: row["title"] for item in seeds for name, row in item["rows"].items()}
+        for name in row_names():
+            have = [item for item in seeds if name in item["rows"]]
+            if not have:
+                text.append(f"| {name} | {' | '.join(['not run'] * len(METRICS))} | - |")
+                continue
+            cells = (_spread([item["rows"][name][metric] for item in have]) for metric in METRICS)
+            own = ", ".join(str(item["seed"]) for item in have)
+            text.append(f"| {titles[name]} | {' | '.join(cells)} | {own} |")
+        text.append("")
+        marked = [item["pseudo"] for item in seeds if item.get("pseudo")]
+        for kind in ("pseudo", "pseudo-fitted") if marked else ():
+            parts = (
+                f"{key} {_spread([item[kind][key] for item in marked])}" for key in ("yield", "precision")
+            )
             text.append(f"{kind}: {', '.join(parts)}")
         joint = [
-            (item["rows"]["joint"]["accuracy"], item["rows"]["joint-cmpl"]["accuracy"]) for item in seeds
+            (item["rows"]["joint"]["accuracy"], item["rows"]["joint-cmpl"]["accuracy"])
+            for item in seeds
+            if {"joint", "joint-cmpl"} <= item["rows"].keys()
         ]
-        removed = sum(after - before for before, after in joint) / sum(1 - before for before, _ in joint)
-        gain = _spread([after - before for before, after in joint])
-        text += [f"joint branch: {gain} points by pseudo-labels, {100 * removed:.1f} % of its errors", ""]
+        if joint:
+            removed = sum(after - before for before, after in joint) / sum(1 - before for before, _ in joint)
+            gain = _spread([after - before for before, after in joint])
+            text.append(f"joint branch: {gain} points by pseudo-labels, {100 * removed:.1f} % of its errors")
+        text.append("")
     return "\n".join(text)
 
 
@@ -132,6 +172,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for stores and checkpoints")
     parser.add_argument("--protocols", nargs="+", default=list(PROTOCOLS), choices=PROTOCOLS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--rows", nargs="+", default=[], choices=row_names(), help="all by default")
     parser.add_argument("--jobs", type=int, default=2, help="steps at work at once, of one thread each")
     parser.add_argument("--set", nargs="+", default=[], help="changes of the recipe: a trial, not a result")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the seeds' files")
@@ -148,12 +189,14 @@ def main() -> None:
     for seed in arguments.seeds:
         for protocol in arguments.protocols:
             path = arguments.results / f"ablation-utd-{protocol}-seed{seed}.json"
-            if path.exists():
+            earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            missing = [name for name in arguments.rows or row_names() if name not in earlier.get("rows", {})]
+            if not missing:
                 continue
-            found = run_seed(arguments.work, protocol, seed, arguments.set, arguments.jobs)
-            text = json.dumps(record(arguments.work, protocol, seed, found), indent=2)
+            found = run_seed(arguments.work, protocol, seed, missing, arguments.set, arguments.jobs)
+            text = json.dumps(record(arguments.work, protocol, seed, found, earlier), indent=2)
             path.write_text(text + "\n", encoding="utf-8")
-            print(path.name, flush=True)
+            print(path.name, ", ".join(missing), flush=True)
 
 
 if __name__ == "__main__":
