@@ -126,7 +126,8 @@ def summary(folder: Path = RESULTS) -> str:
         if not seeds:
             continue
         numbers = ", ".join(str(item["seed"]) for item in seeds)
-        text += [f"{protocol}, seeds {numbers}", f"| row | {' | '.join(METRICS)} | seeds |", "|---" * 5 + "|"]
+        text += [f"### {protocol}, seeds {numbers}", ""]
+        text += [f"| row | {' | '.join(METRICS)} | seeds |", "|---" * 5 + "|"]
         titles = {name: row["title"] for item in seeds for name, row in item["rows"].items()}
         for name in row_names():
             have = [item for item in seeds if name in item["rows"]]
@@ -142,7 +143,7 @@ def summary(folder: Path = RESULTS) -> str:
             parts = (
                 f"{key} {_spread([item[kind][key] for item in marked])}" for key in ("yield", "precision")
             )
-            text.append(f"{kind}: {', '.join(parts)}")
+            text.append(f"- {kind}: {', '.join(parts)}")
         joint = [
             (item["rows"]["joint"]["accuracy"], item["rows"]["joint-cmpl"]["accuracy"])
             for item in seeds
@@ -151,7 +152,9 @@ def summary(folder: Path = RESULTS) -> str:
         if joint:
             removed = sum(after - before for before, after in joint) / sum(1 - before for before, _ in joint)
             gain = _spread([after - before for before, after in joint])
-            text.append(f"joint branch: {gain} points by pseudo-labels, {100 * removed:.1f} % of its errors")
+            text.append(
+                f"- joint branch: {gain} points by pseudo-labels, {100 * removed:.1f} % of its errors"
+            )
         text.append("")
     return "\n".join(text)
 
