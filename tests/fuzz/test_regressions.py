@@ -556,3 +556,14 @@ def test_ids_are_those_of_the_golden_stores() -> None:
     """The kit's ids and classes are the golden stores', else its tables fit no store."""
     assert golden().IDS == IDS
     assert golden().CLASSES == CLASSES
+
+
+def test_a_torch_file_of_the_old_format_that_ends_within_a_length(tmp_path: Path) -> None:
+    from mg_rgb.weights import read_state
+    from mg_skeleton.foreign import read_checkpoint
+
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"\x80\x02X\x01\x00")  # a text whose length should have four bytes
+    for read in (read_state, read_checkpoint):
+        with pytest.raises(DataError, match=r"no.* readable torch checkpoint"):
+            read(path)

@@ -119,10 +119,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path}: holds Python objects besides tensors and was refused, nothing in it was executed: "
             "save its state dict alone, best as .safetensors"
         ) from error
-    except (
-        RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError,
-        OverflowError, AssertionError, zipfile.BadZipFile,
-    ) as error:  # fmt: skip
+    except DataError:
+        raise
+    except Exception as error:  # torch's reader of the old format raises whatever the bytes make it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: not a readable torch checkpoint ({reason})") from error
     for wrapper in ("state_dict", "model", "model_state"):

@@ -64,8 +64,9 @@ def read_checkpoint(path: Path) -> tuple[Tensors, tuple[str, ...]]:
             f"{path}: cannot be read without running what it holds, so it was refused ({reason}); save its "
             "state_dict alone and convert that"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError,
-            OverflowError, AssertionError, zipfile.BadZipFile) as error:  # fmt: skip
+    except DataError:
+        raise
+    except Exception as error:  # torch's reader of the old format raises whatever the bytes make it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: no readable torch checkpoint ({reason})") from error
     if isinstance(value, Mapping) and isinstance(value.get("state_dict"), Mapping):
