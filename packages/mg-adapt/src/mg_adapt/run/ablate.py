@@ -57,7 +57,7 @@ def ablate(
         try:
             runner.run(steps)
         finally:
-            runner.look([step for step in ablation.steps if step.name not in runner.results])
+            runner.look(ablation.steps)
             found = ablation_summary.collect(ablation, settings, runner.results, known)
             text = ablation_summary.write(folder, found)
         figures = _draw(folder, found, console)

@@ -110,8 +110,15 @@ class Runner:
         return record if good and not self.force else None
 
     def look(self, steps: Sequence[Step]) -> None:
-        """Add the records of those steps that an earlier call has finished; nothing is run."""
+        """Add the records of what an earlier call has finished, as all that it reads is; nothing is run.
+
+        Args:
+            steps: the whole plan, each step behind those that it reads.
+        """
+        needs = dependencies(steps, self.known)
         for step in steps:
+            if step.name in self.results or not needs[step.name] <= self.results.keys():
+                continue
             try:
                 key = step_key(step, *self._prepare(step), self.known)
             except StoreError:  # an input is missing
