@@ -10,6 +10,7 @@ are not compared, as they belong to a machine.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def _prepared(folder: Path, tool: str) -> bool:
     done = folder / ".done"
     if not done.exists():
         sys.path.insert(0, str(ROOT / "tools"))
-        module = __import__(tool)
+        module = importlib.import_module(tool)
         try:
             module.prepare(folder, module.PEER if tool == "parity" else module.PEERS)
         except subprocess.CalledProcessError as error:
@@ -86,7 +87,7 @@ def _prepared(folder: Path, tool: str) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, compare, and say what got worse."""
-    known = [name for measurement in MEASUREMENTS for name in measurement.records]
+    known = [measurement.record for measurement in MEASUREMENTS]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     if unknown := set(given.records) - set(known):
         parser.error(f"unknown: {', '.join(sorted(unknown))} (known: {', '.join(known)})")
-    chosen = [m for m in MEASUREMENTS if not given.records or set(m.records) & set(given.records)]
+    chosen = [m for m in MEASUREMENTS if not given.records or m.record in given.records]
     print(f"{len(chosen)} measurements, about {sum(m.minutes for m in chosen):.0f} minutes", flush=True)
     if os.getloadavg()[0] > 0.5:
         print(f"this machine is at work (load {os.getloadavg()[0]:.1f}): ratios will spread", file=sys.stderr)
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):
             failed.append(measurement.module)
         print(f"{measurement.module}{': not measured' if measurement.module in failed else ''}", flush=True)
-    measured = {name for m in chosen if m.module not in failed for name in m.records}
+    measured = {m.record for m in chosen if m.module not in failed}
     lines, worse = compare(before, {name: load(name) for name in measured})
     print("\n".join(["", *lines]))
     if worse:

@@ -18,7 +18,7 @@ LIMITS = {
     (
         "two-processes",
         ("ratio",),
-    ): "probably the exchange of gradients and of BatchNorm's sums; 1.60 of the best rounds",
+    ): "probably the exchange of gradients and of BatchNorm's sums",
     ("skeleton-speed", ("posec3d-forward", "ratio")): (
         "differs between processors: 1.65 on another machine, where the peer was slower"
     ),

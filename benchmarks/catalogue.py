@@ -56,48 +56,45 @@ def _descend(part: Any, keys: tuple[str, ...]) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """A command that writes records.
+    """A command that writes the record of its own name.
 
     Args:
-        records: the files it writes. arguments: of ``python -m benchmarks.MODULE``, with the places
+        arguments: of ``python -m benchmarks.MODULE``, with the places
             ``{work}``, ``{skeleton_peer}`` and ``{calibration_peer}``. minutes: about how long it takes.
     """
 
     module: str
-    records: tuple[str, ...]
     arguments: tuple[str, ...] = ()
     minutes: float = 1.0
 
+    @property
+    def record(self) -> str:
+        """Name of its file in ``results/``, without ``.json``."""
+        return self.module.replace("_", "-")
+
 
 MEASUREMENTS = (
-    Measurement(module="startup", records=("startup",)),
-    Measurement(module="fusion_import", records=("fusion-import",)),
-    Measurement(module="clips_read", records=("clips-read",)),
-    Measurement(module="xlsx_import", records=("xlsx-import",)),
-    Measurement(module="openpose_json", records=("openpose-json",)),
-    Measurement(module="crop", records=("crop",), minutes=4),
-    Measurement(module="import_workers", records=("import-workers",), minutes=3),
-    Measurement(module="rgb_loader", records=("rgb-loader",)),
-    Measurement(module="rgb_models", records=("rgb-models",), arguments=("forward",)),
+    Measurement(module="startup"),
+    Measurement(module="fusion_import"),
+    Measurement(module="clips_read"),
+    Measurement(module="xlsx_import"),
+    Measurement(module="openpose_json"),
+    Measurement(module="crop", minutes=4),
+    Measurement(module="import_workers", minutes=3),
+    Measurement(module="rgb_loader"),
+    Measurement(module="rgb_models", arguments=("forward",)),
     Measurement(
         module="skeleton_speed",
-        records=("skeleton-speed",),
         arguments=("--peer", "{skeleton_peer}"),
         minutes=3,
     ),
-    Measurement(
-        module="calibration_speed", records=("calibration-speed",), arguments=("--peer", "{calibration_peer}")
-    ),
-    Measurement(module="fusion_search", records=("fusion-search",)),
-    Measurement(module="fusion_scale", records=("fusion-scale",)),
-    Measurement(
-        module="trainer_overhead", records=("trainer-overhead",), arguments=("--work", "{work}"), minutes=4
-    ),
-    Measurement(
-        module="two_processes", records=("two-processes",), arguments=("--work", "{work}"), minutes=4
-    ),
-    Measurement(module="report_scale", records=("report-scale",)),
-    Measurement(module="explore_scale", records=("explore-scale",)),
+    Measurement(module="calibration_speed", arguments=("--peer", "{calibration_peer}")),
+    Measurement(module="fusion_search"),
+    Measurement(module="fusion_scale"),
+    Measurement(module="trainer_overhead", arguments=("--work", "{work}"), minutes=4),
+    Measurement(module="two_processes", arguments=("--work", "{work}"), minutes=4),
+    Measurement(module="report_scale"),
+    Measurement(module="explore_scale"),
 )
 
 _CROP = "decoding alone"

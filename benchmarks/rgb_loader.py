@@ -145,6 +145,7 @@ def measure(repeats: int = 7) -> dict[str, Any]:
             process.join()
     return {
         "frames": f"{CLIPS * LENGTH} of {SIDE}x{SIDE}, {size / 1000:.1f} kB a frame",
+        "bytes_a_frame": round(size),
         "decoding_frames_a_second": round(statistics.median(limits)),
         "frames_a_second": {kind: round(statistics.median(found)) for kind, found in rates.items()},
         "ratios": {kind: ratio_of_rounds(found, limits) for kind, found in rates.items()},

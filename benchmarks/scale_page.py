@@ -47,7 +47,7 @@ def _stages() -> list[Stage]:
     # Forty videos of some 9,000 frames, as text.
     import_rate = 40 * 9_000 / imports["seconds_one"] if imports else None
     crop_rate = crop["synthetic_720x1280"]["crop_frames_per_second"] if crop else None
-    frame_bytes = float(loader["frames"].split(", ")[1].split()[0]) * 1000 if loader else 0.0
+    frame_bytes = float(loader["bytes_a_frame"]) if loader else 0.0
     windows = HOURS * 3600 / 0.2 * ACTIVE_SHARE
     fuse_rate = None
     if load:
