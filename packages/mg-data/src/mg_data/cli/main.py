@@ -21,6 +21,7 @@ from mg_data.contract.errors import MgError, PluginError, StoreError
 from mg_data.contract.runtime import StageResult
 from mg_data.contract.specs import CommandSpec
 from mg_data.plugins import Registry, registry, resolve
+from mg_data.plugins.registry import command_registry
 
 
 def _invoke(spec: CommandSpec, values: dict[str, Any]) -> None:
@@ -94,7 +95,8 @@ class PluginGroup(click.Group):
 
     def _below(self) -> Mapping[tuple[str, ...], tuple[CommandSpec, str]]:
         depth = len(self.prefix)
-        return {path: entry for path, entry in _specs(registry()).items() if path[:depth] == self.prefix}
+        known = _specs(command_registry())
+        return {path: entry for path, entry in known.items() if path[:depth] == self.prefix}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the next words."""

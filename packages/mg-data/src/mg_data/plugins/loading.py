@@ -38,12 +38,20 @@ def normalise(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
 
 
+def _identity(distribution: metadata.Distribution) -> tuple[str, str]:
+    """Return name and version, from the header's lines: parsing the metadata as an e-mail is slow."""
+    text = distribution.read_text("METADATA") or ""
+    header = dict(line.split(": ", 1) for line in text.partition("\n\n")[0].splitlines() if ": " in line)
+    if "Name" in header and "Version" in header:
+        return header["Name"].strip(), header["Version"].strip()
+    return distribution.metadata["Name"], distribution.version
+
+
 def _discover() -> list[tuple[str, str, metadata.EntryPoint]]:
     found = []
     for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
-        distribution = entry.dist
-        name = normalise(distribution.metadata["Name"]) if distribution else entry.name
-        found.append((name, distribution.version if distribution else "?", entry))
+        name, version = _identity(entry.dist) if entry.dist else (entry.name, "?")
+        found.append((normalise(name), version, entry))
     return sorted(found, key=lambda item: (item[0], item[2].value))
 
 

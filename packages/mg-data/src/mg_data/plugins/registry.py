@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -88,10 +88,15 @@ def record_name(record: Any) -> str:
     return " ".join(record.path) if type(record) is specs.CommandSpec else str(record.name)
 
 
-def build_registry(manager: pluggy.PluginManager, infos: list[PluginInfo]) -> Registry:
+def build_registry(
+    manager: pluggy.PluginManager, infos: list[PluginInfo], kinds: Collection[str] = tuple(KINDS)
+) -> Registry:
     """Call the registration hooks of every plugin by itself and sort what they return.
 
     A name that two plugins register belongs to neither: it is listed in ``conflicts`` and raises when used.
+
+    Args:
+        kinds: what to ask for; of other kinds there is nothing in the result.
     """
     strict = os.environ.get("MG_STRICT_PLUGINS", "") not in ("", "0")
     states = {info.distribution: info for info in infos}
@@ -101,7 +106,8 @@ def build_registry(manager: pluggy.PluginManager, infos: list[PluginInfo]) -> Re
     for owner, plugin in sorted(manager.list_name_plugin()):
         if plugin is None:
             continue
-        for kind, (hook_name, record_type) in KINDS.items():
+        for kind in kinds:
+            hook_name, record_type = KINDS[kind]
             hook = getattr(plugin, hook_name, None)
             if hook is None:
                 continue
@@ -144,42 +150,50 @@ def build_registry(manager: pluggy.PluginManager, infos: list[PluginInfo]) -> Re
 class _State:
     """The process's plugins: loaded on first use, and again after :func:`use_plugins`."""
 
-    manager: pluggy.PluginManager | None = None
+    loaded: tuple[pluggy.PluginManager, list[PluginInfo]] | None = None
     registry: Registry | None = None
+    commands: Registry | None = None
     extra: tuple[ModuleType, ...] = ()
 
 
-def _load() -> Registry:
-    if _State.registry is None:
+def _load() -> tuple[pluggy.PluginManager, list[PluginInfo]]:
+    if _State.loaded is None:
         manager, infos = load_plugins()
         for module in _State.extra:
             manager.register(module, name=module.__name__)
             infos.append(
                 PluginInfo(distribution=module.__name__, version="0", module=module.__name__, status="loaded")
             )
-        _State.manager = manager
-        _State.registry = build_registry(manager, infos)
-    return _State.registry
+        _State.loaded = manager, infos
+    return _State.loaded
 
 
 def registry() -> Registry:
     """Return the records of all plugins; loaded once a process."""
-    return _load()
+    if _State.registry is None:
+        _State.registry = build_registry(*_load())
+    return _State.registry
+
+
+def command_registry() -> Registry:
+    """Return the stages and commands of all plugins; ``mg --help`` need not import the other records."""
+    if _State.commands is None:
+        _State.commands = _State.registry or build_registry(*_load(), kinds=("stages", "commands"))
+    return _State.commands
 
 
 def use_plugins(*modules: ModuleType) -> Registry:
     """Reload the plugins, with further modules beside the installed ones (for tests and notebooks)."""
     _State.extra = modules
-    _State.registry = None
-    return _load()
+    _State.loaded = _State.registry = _State.commands = None
+    return registry()
 
 
 def notify_store_written(path: str, kind: str, digest: str) -> None:
     """Tell the observers that a store got its final name; an observer that fails is reported, not raised."""
-    _load()
-    assert _State.manager is not None
+    manager, _ = _load()
     try:
-        _State.manager.hook.mg_store_written(path=path, kind=kind, digest=digest)
+        manager.hook.mg_store_written(path=path, kind=kind, digest=digest)
     except Exception as error:  # an observer must not lose a store that is already written
         import warnings
 
