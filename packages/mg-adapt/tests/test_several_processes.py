@@ -1,4 +1,4 @@
-"""Two processes of torchrun train as one does: the same losses and weights, whatever the batches' sizes."""
+"""Several processes of torchrun train as one does: the same losses and weights, whatever the batch size."""
 
 from __future__ import annotations
 
@@ -33,14 +33,16 @@ CASES: dict[str, tuple[str, ...]] = {
 }
 
 
-def torchrun(folder: Path, cases: list[tuple[str, int, list[str]]]) -> list[dict[str, str]]:
+def torchrun(
+    folder: Path, cases: list[tuple[str, int, list[str]]], processes: int = 2
+) -> list[dict[str, str]]:
     pytest.importorskip("lightning_fabric")
     (folder / "cases.json").write_text(json.dumps(cases))
     script = Path(__file__).parent / "several.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, str(script), str(folder), str(folder / "cases.json")],
+        [*command, "--standalone", str(script), str(folder), str(folder / "cases.json")],
         env=environment,
         capture_output=True,
         text=True,
@@ -48,7 +50,7 @@ def torchrun(folder: Path, cases: list[tuple[str, int, list[str]]]) -> list[dict
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((folder / f"outcomes-{rank}.json").read_text()) for rank in (0, 1)]
+    return [json.loads((folder / f"outcomes-{rank}.json").read_text()) for rank in range(processes)]
 
 
 def rows(checkpoint: Path) -> list[dict[str, Any]]:
@@ -61,10 +63,24 @@ def assert_alike(first: Checkpoint, second: Checkpoint) -> None:
         torch.testing.assert_close(second.model_state[name], value, rtol=1e-3, atol=2e-5, msg=name)
 
 
-@pytest.mark.extended
-def test_two_processes_train_as_one(toy: tuple[Path, Path], tmp_path: Path) -> None:
+def assert_trained_as_one(folder: Path, name: str) -> None:
+    """Train a case in this process too; its log and weights are those of the checkpoint that is there."""
     from several import learn
 
+    learn(folder, folder / f"one-{name}", 0, list(CASES[name]))
+    one, shared = load_checkpoint(folder / f"one-{name}"), load_checkpoint(folder / name)
+    if SGD in CASES[name]:
+        assert_alike(one, shared)
+    for own, other in zip(rows(folder / f"one-{name}"), rows(folder / name), strict=True):
+        assert other["loss"] == pytest.approx(own["loss"], rel=1e-4)
+        assert other["train_accuracy"] == own["train_accuracy"]
+        assert other.get("val_accuracy") == own.get("val_accuracy")
+    # A layer that the loss does not reach is left alone: no weight decay either.
+    assert torch.equal(one.model_state["idle.weight"], shared.model_state["idle.weight"])
+
+
+@pytest.mark.extended
+def test_two_processes_train_as_one(toy: tuple[Path, Path], tmp_path: Path) -> None:
     cases: list[tuple[str, int, list[str]]] = [(name, 0, list(words)) for name, words in CASES.items()]
     broken_off = list(CASES["all"])
     cases += [
@@ -76,17 +92,8 @@ def test_two_processes_train_as_one(toy: tuple[Path, Path], tmp_path: Path) -> N
     ]
     first, second = torchrun(tmp_path, cases)
     assert all(first[name] == "done" and second[name] == "silent" for name in (*CASES, "resumed"))
-    for name, words in CASES.items():
-        learn(tmp_path, tmp_path / f"one-{name}", 0, list(words))
-        one, two = load_checkpoint(tmp_path / f"one-{name}"), load_checkpoint(tmp_path / name)
-        if SGD in words:
-            assert_alike(one, two)
-        for alone, shared in zip(rows(tmp_path / f"one-{name}"), rows(tmp_path / name), strict=True):
-            assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-4)
-            assert shared["train_accuracy"] == alone["train_accuracy"]
-            assert shared.get("val_accuracy") == alone.get("val_accuracy")
-        # A layer that the loss does not reach is left alone: no weight decay either.
-        assert torch.equal(one.model_state["idle.weight"], two.model_state["idle.weight"])
+    for name in CASES:
+        assert_trained_as_one(tmp_path, name)
     assert load_checkpoint(tmp_path / "resumed").digest == load_checkpoint(tmp_path / "all").digest
     assert not (tmp_path / "all.state").exists()
     # Statistics over each process's own half are others.
@@ -95,6 +102,14 @@ def test_two_processes_train_as_one(toy: tuple[Path, Path], tmp_path: Path) -> N
     for outcome in (first, second):
         assert outcome["poisoned"].endswith("non-finite input in clip(s) c005")
         assert "recipe.batch_size = 3 is shared by 2 processes" in outcome["small"]
+
+
+@pytest.mark.extended
+def test_four_processes_train_as_one(toy: tuple[Path, Path], tmp_path: Path) -> None:
+    outcomes = torchrun(tmp_path, [(name, 0, list(words)) for name, words in CASES.items()], processes=4)
+    assert outcomes == [dict.fromkeys(CASES, "done"), *[dict.fromkeys(CASES, "silent")] * 3]
+    for name in CASES:
+        assert_trained_as_one(tmp_path, name)
 
 
 def test_processes_share_each_batch_in_order_and_none_is_left_out() -> None:
