@@ -12,7 +12,7 @@ TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl scikit-
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadscope
 
-.PHONY: help setup demo test test-slow lint bench parity docs pages clean
+.PHONY: help setup demo test test-slow lint bench parity docs pages fuzz clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -44,6 +44,10 @@ lint: setup  ## ruff, mypy, import-linter, declared dependencies
 
 bench: setup  ## Measure every ratio again (half an hour of a quiet machine) and compare with benchmarks/results
 	$(BIN)/python -m benchmarks.bench; status=$$?; $(BIN)/python -m benchmarks; exit $$status
+
+fuzz: setup  ## Change foreign files where coverage leads: make fuzz FUZZ_ARGS="logits --seconds 600"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt atheris
+	$(BIN)/python tests/fuzz/fuzz_run.py --guided $(FUZZ_ARGS)
 
 parity: setup  ## Run the public references in environments of their own and write the golden arrays
 	$(BIN)/python tools/parity.py

@@ -12,6 +12,7 @@ from benchmarks import (
     bench_page,
     depth_page,
     fusion_page,
+    fuzz_page,
     other_page,
     rgb_models_page,
     scale_page,
@@ -152,6 +153,7 @@ SHOWN = (
     "watch-synthetic-*",
     "model-sizes",  # in the model zoo
     "load-*",  # in docs/benchmarks.md
+    "fuzz-*",  # in docs/fuzzing.md
 )
 
 
@@ -189,6 +191,7 @@ def main() -> int:
         ("model-zoo.md", zoo_page.page()),
         ("benchmarks.md", bench_page.page()),
         ("scale.md", scale_page.page()),
+        ("fuzzing.md", fuzz_page.page()),
     ):
         path = DOCS / name
         if "--check" not in sys.argv:

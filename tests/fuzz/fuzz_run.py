@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,94 +20,115 @@ FOUND = HERE.parent.parent / "runs" / "fuzz"
 
 
 def fuzz(
-    reader: str, *, seconds: float, seed: str = "0", first: int = 0, count: int | None = None
+    reader: str,
+    *,
+    seconds: float,
+    seed: str = "0",
+    first: int = 0,
+    count: int | None = None,
+    guided: bool = False,
 ) -> dict[str, Any]:
-    """Return cases, seconds and findings of a reader; inputs that were found lie in :data:`FOUND`."""
-    total: dict[str, Any] = {
-        "reader": reader,
-        "cases": 0,
-        "read": 0,
-        "refused": 0,
-        "seconds": 0.0,
-        "findings": [],
-    }
+    """Return cases, seconds and findings of a reader; inputs that were found lie in :data:`FOUND`.
+
+    Args:
+        guided: go where coverage leads, for ``seconds`` (``fuzz_guided.py``).
+    """
+    total: dict[str, Any] = {"reader": reader, "cases": 0, "read": 0, "refused": 0, "seconds": 0.0}
+    findings: list[dict[str, Any]] = []
     FOUND.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mg-fuzz-") as name:
         folder = Path(name)
-        left = seconds
+        left, starts = seconds, 0
         while left > 0 or count:
-            (folder / "result.json").unlink(missing_ok=True)
-            (folder / "now.json").unlink(missing_ok=True)
-            words = [
-                sys.executable,
-                HERE / "fuzz_worker.py",
-                reader,
-                "--folder",
-                folder,
-                "--seconds",
-                str(left),
-                "--seed",
-                seed,
-                "--first",
-                str(first),
-            ]
-            words += ["--count", str(count)] if count is not None else []
+            part = folder / f"start-{starts}"
+            part.mkdir()
+            words = ["--folder", str(part), "--seconds", str(left)]
+            if guided:
+                words += ["--seed", f"{seed}+{starts}" if starts else seed]
+            else:
+                words += ["--seed", seed, "--first", str(first)]
+                words += ["--count", str(count)] if count is not None else []
             began = time.monotonic()
-            environment = {
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "SOURCE_DATE_EPOCH": "0",
-                "PYTHONHASHSEED": "0",
-            }
-            done = subprocess.run(
-                words, capture_output=True, text=True, env=environment, check=False, errors="replace"
-            )
+            done = _work("fuzz_guided.py" if guided else "fuzz_worker.py", reader, words)
             took = time.monotonic() - began
-            if (folder / "result.json").exists():
-                result = json.loads((folder / "result.json").read_text())
+            result = _result(part / "result.json")
+            findings += result["findings"]
+            if done.returncode == 0 and result["cases"]:
                 for key in ("cases", "read", "refused", "seconds"):
                     total[key] += result[key]
                 total["slowest"] = result["slowest"]
-                total["findings"] += result["findings"]
+                total |= _coverage(done.stderr)
                 break
-            if not (folder / "now.json").exists():
+            if not (part / "now.json").exists():
                 raise RuntimeError(f"the worker of {reader} did not begin:\n{done.stderr[-3000:]}")
-            now = json.loads((folder / "now.json").read_text())
+            now = json.loads((part / "now.json").read_text())
+            kept = part / "found" / f"{reader}-{seed}-{starts}-{now['index']}-{Path(now['file']).name}"
+            shutil.copy(part / "work" / now["file"], kept)
             hung = "Timeout (" in done.stderr
-            kept = folder / "found" / f"{reader}-{seed}-{now['index']}-{Path(now['file']).name}"
-            shutil.copy(folder / "work" / now["file"], kept)
             why = "took too long" if hung else f"killed the process (exit code {done.returncode})"
-            total["findings"].append(
-                {
-                    "why": why,
-                    "index": now["index"],
-                    "file": str(kept),
-                    "trace": done.stderr[-3000:],
-                    "times": 1,
-                }
-            )
+            facts = {"why": why, "index": now["index"], "file": str(kept), "trace": done.stderr[-3000:]}
+            findings.append({**facts, "times": 1})
             total["cases"] += now["index"] + 1 - first
             for key in ("read", "refused"):
                 total[key] += now["tally"][key]
             total["seconds"] += took
             left -= took
-            if count is not None:
-                count -= now["index"] + 1 - first
-            first = now["index"] + 1
-        for finding in total["findings"]:
+            starts += 1
+            if not guided:
+                count = count - (now["index"] + 1 - first) if count is not None else None
+                first = now["index"] + 1
+        for finding in findings:
             kept = FOUND / Path(finding["file"]).name
             shutil.copy(finding["file"], kept)
             finding["file"] = str(kept)
-    return total
+    return {**total, "seconds": round(total["seconds"], 1), "findings": findings}
+
+
+def _work(script: str, reader: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(HERE / script), reader, *words]
+    fixed = {"OMP_NUM_THREADS": "1", "SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0"}
+    return subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | fixed, check=False, errors="replace"
+    )
+
+
+def _result(path: Path) -> dict[str, Any]:
+    empty: dict[str, Any] = {"cases": 0, "findings": []}
+    return {**empty, **json.loads(path.read_text())} if path.exists() else empty
+
+
+def _coverage(talk: str) -> dict[str, int]:
+    """Return what libFuzzer counted last: branches reached, inputs kept. Nothing if it was not at work."""
+    found = re.findall(r"cov: (\d+) .*corp: (\d+)/", talk)
+    return {"branches": int(found[-1][0]), "inputs": int(found[-1][1])} if found else {}
 
 
 def described(reader: str, finding: dict[str, Any], seed: str) -> str:
     """Return a finding in words: what, the input, how to see it again."""
+    again = f"python tests/fuzz/fuzz_run.py {reader} --seed {seed} --first {finding['index']} --count 1"
     return (
-        f"{reader}: {finding['why']} ({finding['times']} times)\n  input: {finding['file']}\n  again: "
-        f"python tests/fuzz/fuzz_run.py {reader} --seed {seed} --first {finding['index']} --count 1\n"
-        f"{finding['trace'][-1500:]}"
+        f"{reader}: {finding['why']} ({finding['times']} times)\n  input: {finding['file']}\n"
+        + ("" if "guided" in Path(finding["file"]).name else f"  again: {again}\n")
+        + str(finding["trace"])[-1500:]
     )
+
+
+def add_to_record(folder: Path, result: dict[str, Any], seed: str, guided: bool) -> None:
+    """Add a run to the reader's record, ``fuzz-READER.json``."""
+    path = folder / f"fuzz-{result['reader']}.json"
+    kept: dict[str, Any] = {"kind": "fuzz", "reader": result["reader"], "runs": []}
+    if path.exists():
+        kept = json.loads(path.read_text())
+    described = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    commit = subprocess.run(described, cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+    run: dict[str, Any] = {
+        "mode": "guided" if guided else "changes",
+        "seed": seed,
+        **{key: result[key] for key in ("cases", "seconds", "branches", "inputs") if key in result},
+        "found": [finding["why"] for finding in result["findings"]],
+        "commit": commit or "unknown",
+    }
+    path.write_text(json.dumps({**kept, "runs": [*kept["runs"], run]}, indent=2) + "\n")
 
 
 def main() -> None:
@@ -116,15 +138,28 @@ def main() -> None:
     parser.add_argument("--seed", default="0")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, help="so many cases instead of seconds")
+    parser.add_argument(
+        "--record", type=Path, metavar="FOLDER", help="add the run to FOLDER/fuzz-READER.json"
+    )
+    parser.add_argument("--guided", action="store_true", help="go where coverage leads (needs atheris)")
     given = parser.parse_args()
     if not given.readers:
         from fuzz_readers import READERS
 
         given.readers = list(READERS)
     for reader in given.readers:
-        result = fuzz(reader, seconds=given.seconds, seed=given.seed, first=given.first, count=given.count)
+        result = fuzz(
+            reader,
+            seconds=given.seconds,
+            seed=given.seed,
+            first=given.first,
+            count=given.count,
+            guided=given.guided,
+        )
         for finding in result["findings"]:
             print(described(reader, finding, given.seed))
+        if given.record:
+            add_to_record(given.record, result, given.seed, given.guided)
         facts = {key: value for key, value in result.items() if key != "findings"}
         print(json.dumps({**facts, "found": len(result["findings"])}), flush=True)
 
