@@ -12,7 +12,7 @@ TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl scikit-
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadscope
 
-.PHONY: help setup demo test test-slow lint bench parity docs pages fuzz clean
+.PHONY: help setup demo test test-slow lint bench parity docs pages coverage fuzz clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -44,6 +44,13 @@ lint: setup  ## ruff, mypy, import-linter, declared dependencies
 
 bench: setup  ## Measure every ratio again (half an hour of a quiet machine) and compare with benchmarks/results
 	$(BIN)/python -m benchmarks.bench; status=$$?; $(BIN)/python -m benchmarks; exit $$status
+
+coverage: setup  ## What share of each package's lines the tests run; below 90 % it fails
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt coverage pytest-cov
+	$(BIN)/coverage erase
+	$(PYTEST) --cov --cov-report= $(PYTEST_ARGS)
+	$(BIN)/coverage json --quiet
+	$(BIN)/python tools/coverage_by_package.py
 
 fuzz: setup  ## Change foreign files where coverage leads: make fuzz FUZZ_ARGS="logits --seconds 600"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt atheris
