@@ -2,8 +2,11 @@
 
 Protocol ``standard`` is that of recipes/utd-mhad-ablation.toml: train on subjects 1, 3, 5, fit the vote on 7,
 target 2, 4, 6, 8. ``hard`` trains on subject 1 alone, fits on 3, and has all others as its target: a third
-of the clips gets as many steps by smaller batches and more epochs. All settings are fixed before the first
-seed; ``mg ablate`` keeps every finished cell, so a call that is broken off goes on where it was.
+of the clips gets as many steps by smaller batches and more epochs. ``standard-aligned`` and ``hard-aligned``
+are these with pseudo-labels whose class frequencies are those of the training people (the adapter
+``distribution-alignment``); they share the first round, so run them after it in the same folder. All settings
+are fixed before the first seed; ``mg ablate`` keeps every finished cell, so a call that is broken off goes on
+where it was.
 
 Each seed of a protocol is a file ``results/ablation-utd-PROTOCOL-seedS.json`` with its finished rows; those
 that are there are skipped. ``--rows`` fills some, with only the steps that they need: all of them take a seed
@@ -40,12 +43,22 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
            for key, value in _POINTS.items()},
     },
 }  # fmt: skip
+_ALIGNED = {"adapt.adapter": "distribution-alignment"}
+PROTOCOLS |= {f"{name}-aligned": {**settings, **_ALIGNED} for name, settings in PROTOCOLS.items()}
 METRICS = ("accuracy", "macro_f1", "ece")
 
 
-def row_names() -> list[str]:
-    """Return the names of the recipe's rows."""
-    return list(tomllib.loads(RECIPE.read_text(encoding="utf-8"))["ablation"]["rows"])
+def row_names(protocol: str = "standard") -> list[str]:
+    """Return the names of the recipe's rows; of an aligned protocol, those with pseudo-labels and ``joint``."""
+    rows = tomllib.loads(RECIPE.read_text(encoding="utf-8"))["ablation"]["rows"]
+    if "-aligned" not in protocol:
+        return list(rows)
+    return [name for name, row in rows.items() if name == "joint" or row.get("when") == "after"]
+
+
+def folder_of(work: Path, protocol: str) -> Path:
+    """Return the folder of a protocol, which it shares with its aligned one."""
+    return work / protocol.removesuffix("-aligned")
 
 
 def run_seed(
@@ -63,12 +76,23 @@ def run_seed(
         *(item for word in changed for item in ("--set", word)),
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "mg_data", "ablate", str(RECIPE), "-o", str(work / protocol), *words],
+        [
+            sys.executable,
+            "-m",
+            "mg_data",
+            "ablate",
+            str(RECIPE),
+            "-o",
+            str(folder_of(work, protocol)),
+            *words,
+        ],
         check=False,
     )
     if done.returncode:
         raise SystemExit(f"mg ablate of {protocol}, seed {seed}: exit code {done.returncode}")
-    found: dict[str, Any] = json.loads((work / protocol / "ablation.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(
+        (folder_of(work, protocol) / "ablation.json").read_text(encoding="utf-8")
+    )
     return found
 
 
@@ -85,7 +109,9 @@ def record(
     """
     inputs: dict[str, str] = {}
     for step in ("data.import", "data.split"):
-        outputs = json.loads((work / protocol / "steps" / f"{step}.json").read_text(encoding="utf-8"))
+        outputs = json.loads(
+            (folder_of(work, protocol) / "steps" / f"{step}.json").read_text(encoding="utf-8")
+        )
         inputs.update({Path(path).name: digest for path, digest in outputs["outputs"].items()})
     if earlier and earlier["inputs"] != inputs:
         raise SystemExit(f"the rows of {protocol}, seed {seed}, that are there are of other inputs")
@@ -98,7 +124,7 @@ def record(
             **row["cells"][str(seed)],
         }
         for row in found["rows"]
-        if str(seed) in row["cells"]
+        if row["name"] in row_names(protocol) and str(seed) in row["cells"]
     }
     known = earlier.get("rows", {}) | rows
     return {
@@ -110,7 +136,7 @@ def record(
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no accelerator used",
         "inputs": inputs,
         "settings": PROTOCOLS[protocol],
-        "rows": {name: known[name] for name in row_names() if name in known},
+        "rows": {name: known[name] for name in row_names(protocol) if name in known},
         "pseudo": found["pseudo"].get(str(seed), earlier.get("pseudo")),
     }
 
@@ -129,7 +155,7 @@ def summary(folder: Path = RESULTS) -> str:
         text += [f"### {protocol}, seeds {numbers}", ""]
         text += [f"| row | {' | '.join(METRICS)} | seeds |", "|---" * 5 + "|"]
         titles = {name: row["title"] for item in seeds for name, row in item["rows"].items()}
-        for name in row_names():
+        for name in row_names(protocol):
             have = [item for item in seeds if name in item["rows"]]
             if not have:
                 text.append(f"| {name} | {' | '.join(['not run'] * len(METRICS))} | - |")
@@ -193,7 +219,8 @@ def main() -> None:
         for protocol in arguments.protocols:
             path = arguments.results / f"ablation-utd-{protocol}-seed{seed}.json"
             earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            missing = [name for name in arguments.rows or row_names() if name not in earlier.get("rows", {})]
+            wanted = [name for name in row_names(protocol) if name in (arguments.rows or row_names())]
+            missing = [name for name in wanted if name not in earlier.get("rows", {})]
             if not missing:
                 continue
             found = run_seed(arguments.work, protocol, seed, missing, arguments.set, arguments.jobs)

@@ -7,8 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from mg_adapt.adapters import agreement, balanced_top_k, flexmatch, freematch, threshold
+from mg_adapt.adapters import (
+    agreement,
+    balanced_top_k,
+    distribution_alignment,
+    flexmatch,
+    freematch,
+    threshold,
+)
 from mg_adapt.adapters.adaptive import flexmatch_thresholds, freematch_thresholds
+from mg_adapt.adapters.alignment import aligned
 from mg_adapt.adapters.top_k import quotas
 from mg_data.contract import PseudoLabels, TargetScores, UsageError
 
@@ -119,7 +127,60 @@ def test_quotas_sum_up_and_follow_the_prior() -> None:
         assert found[3] == 0
 
 
-@pytest.mark.parametrize("adapter", [threshold, agreement, flexmatch, freematch, balanced_top_k])
+def test_alignment_moves_the_least_certain_clip_of_a_class_that_is_called_too_often() -> None:
+    # Odds 9 and 3/2 scaled by 1/r sum up to one clip of each class where r = sqrt(9 * 3/2).
+    odds = np.array([9.0, 1.5]) / np.sqrt(13.5)
+    found = distribution_alignment(two([0.9, 0.6]), threshold=0.6)
+    assert rows(found) == [0, 1]
+    assert found.labels.tolist() == [0, 1]
+    assert found.confidence == pytest.approx([odds[0] / (1 + odds[0]), 1 / (1 + odds[1])], rel=1e-5)
+    assert rows(distribution_alignment(two([0.9, 0.6]), threshold=0.75)) == []
+
+
+def test_aligned_columns_have_the_priors_frequencies_and_the_votes_order() -> None:
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.full(5, 0.3), size=200)
+    prior = np.array([0.5, 0.2, 0.15, 0.1, 0.05])
+    found = aligned(probs, prior, 1.0)
+    assert found.sum(axis=0) == pytest.approx(200 * prior, rel=1e-3)
+    assert found.sum(axis=1) == pytest.approx(np.ones(200))
+    # One factor a class: between two classes the clips keep their order.
+    assert (found[:, 0] / found[:, 1]).argsort().tolist() == (probs[:, 0] / probs[:, 1]).argsort().tolist()
+    # What already has the prior's frequencies stays.
+    assert aligned(found, prior, 1.0) == pytest.approx(found, abs=1e-4)
+
+
+def test_strength_leads_from_the_vote_to_the_prior() -> None:
+    fused = two([0.95, 0.9, 0.8, 0.7, 0.6, 0.3])
+    assert rows(distribution_alignment(fused, strength=0.0)) == rows(threshold(fused))
+    prior = np.array([0.5, 0.5])
+    shares = [aligned(fused.probs, prior, strength)[:, 0].mean() for strength in (0.0, 0.3, 0.6, 1.0)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == pytest.approx(fused.probs[:, 0].mean())
+    assert shares[-1] == pytest.approx(0.5, abs=1e-4)
+    # The fixed point that the docstring states, by its own words.
+    found = aligned(fused.probs, prior, 0.6)
+    columns = (found / fused.probs)[0] / (found / fused.probs)[0].max()
+    rows_ = 1 / (fused.probs @ columns)
+    wanted = (6 * prior / (rows_ @ fused.probs)) ** 0.6
+    assert columns == pytest.approx(wanted / wanted.max(), rel=1e-4)
+
+
+def test_alignment_follows_the_source_or_no_prior_at_all() -> None:
+    fused = two([0.9, 0.8, 0.7, 0.6], prior=[1.0, 0.0])
+    assert distribution_alignment(fused).labels.tolist() == [0, 0, 0, 0]
+    assert distribution_alignment(fused, prior="uniform", threshold=0.0).labels.tolist() == [0, 0, 1, 1]
+    with pytest.raises(UsageError, match=r"strength must lie in \[0, 1\], found 2"):
+        distribution_alignment(fused, strength=2.0)
+    with pytest.raises(UsageError, match=r"prior 'target' is unknown \(known: source, uniform\)"):
+        distribution_alignment(fused, prior="target")
+    with pytest.raises(UsageError, match="no labelled clip, take prior 'uniform'"):
+        distribution_alignment(two([0.9], prior=[0.0, 0.0]))
+
+
+@pytest.mark.parametrize(
+    "adapter", [threshold, agreement, flexmatch, freematch, balanced_top_k, distribution_alignment]
+)
 def test_a_clip_without_any_answer_is_never_labelled(adapter: object) -> None:
     nobody = scores([[0.0, 0.0], [0.0, 0.0]])
     assert rows(adapter(nobody)) == []  # type: ignore[operator]

@@ -88,6 +88,12 @@ ADAPTERS = (
         factory="mg_adapt.adapters.top_k:balanced_top_k",
         options={"share": 0.5, "prior": "source", "least": 0.0},
     ),
+    AdapterSpec(
+        name="distribution-alignment",
+        summary="alpha for the vote scaled until classes are as frequent as in a prior (source or uniform)",
+        factory="mg_adapt.adapters.alignment:distribution_alignment",
+        options={"threshold": 0.65, "prior": "source", "strength": 1.0},
+    ),
 )
 
 TRACKERS = (

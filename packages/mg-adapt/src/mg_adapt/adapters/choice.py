@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from mg_data.contract import PseudoLabels, TargetScores, UsageError
 
+PRIORS = ("source", "uniform")
+
 
 def model_votes(scores: TargetScores) -> NDArray[np.int32]:
     """Return (N, M) the class each model votes for, -1 where it has no answer."""
@@ -29,6 +31,22 @@ def checked_share(value: float, name: str) -> float:
     if not 0 <= value < 1:
         raise UsageError(f"{name} must lie in [0, 1), found {value}")
     return value
+
+
+def class_frequencies(scores: TargetScores, prior: str) -> NDArray[np.float64]:
+    """Return (K,) class frequencies of sum 1: those of the labelled ``source``, or ``uniform``.
+
+    Raises:
+        UsageError: another prior, or a source without a labelled clip.
+    """
+    classes = scores.probs.shape[1]
+    if prior == "uniform":
+        return np.full(classes, 1 / classes)
+    if prior != "source":
+        raise UsageError(f"prior '{prior}' is unknown (known: {', '.join(PRIORS)})")
+    if scores.prior.sum() <= 0:
+        raise UsageError("prior 'source': the split has no labelled clip, take prior 'uniform'")
+    return np.asarray(scores.prior / scores.prior.sum(), np.float64)
 
 
 def pick(scores: TargetScores, rows: NDArray[np.int64]) -> PseudoLabels:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_adapt.adapters.choice import checked_share, pick, top_class
+from mg_adapt.adapters.choice import checked_share, class_frequencies, pick, top_class
 from mg_data.contract import PseudoLabels, TargetScores, UsageError
-
-PRIORS = ("source", "uniform")
 
 
 def quotas(prior: NDArray[np.float64], total: int) -> NDArray[np.int64]:
@@ -42,13 +40,8 @@ def balanced_top_k(
     """
     if not 0 < share <= 1:
         raise UsageError(f"share must lie in (0, 1], found {share}")
-    if prior not in PRIORS:
-        raise UsageError(f"prior '{prior}' is unknown (known: {', '.join(PRIORS)})")
+    frequencies = class_frequencies(scores, prior)
     labels, confidence = top_class(scores)
-    classes = scores.probs.shape[1]
-    frequencies = scores.prior if prior == "source" else np.full(classes, 1 / classes)
-    if frequencies.sum() <= 0:
-        raise UsageError("prior 'source': the split has no labelled clip, take prior 'uniform'")
     allowed = confidence > checked_share(least, "least")
     rows: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     for label, quota in enumerate(quotas(frequencies, round(share * len(labels)))):
