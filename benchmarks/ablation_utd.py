@@ -49,7 +49,7 @@ METRICS = ("accuracy", "macro_f1", "ece")
 
 
 def row_names(protocol: str = "standard") -> list[str]:
-    """Return the names of the recipe's rows; of an aligned protocol, those with pseudo-labels and ``joint``."""
+    """Return the names of the rows; of an aligned protocol, those with pseudo-labels and ``joint``."""
     rows = tomllib.loads(RECIPE.read_text(encoding="utf-8"))["ablation"]["rows"]
     if "-aligned" not in protocol:
         return list(rows)
