@@ -147,30 +147,50 @@ def join_target(
         model_names=names,
         logits=np.stack([store.as_log()[row] for store, row in zip(stores, rows)]),
         present=np.stack([store.present[row] for store, row in zip(stores, rows)]),
-        weights=_weights(names, split, parameters),
+        weights=vote_weights(
+            names,
+            parameters,
+            classes=split.class_names,
+            option="--params",
+            holder=str(split.path),
+            lack="logits are",
+        ),
         prior=counts / max(1.0, counts.sum()),
     )
 
 
-def _weights(
-    names: tuple[str, ...], split: SplitStore, parameters: VoteParameters | None
+def vote_weights(
+    names: Sequence[str],
+    parameters: VoteParameters | None,
+    *,
+    classes: Sequence[str],
+    option: str,
+    holder: str,
+    lack: str,
 ) -> NDArray[np.float64]:
+    """Return (M,) weights of sum 1 of the branches: those of a ``fusion.json``, or equal ones.
+
+    Args:
+        classes: class names of the branches' answers. option: the command's name of the file.
+        holder: whose classes these are. lack: what of a branch is not given.
+
+    Raises:
+        UsageError: it is of other classes, or its branches are not the given ones.
+    """
     if parameters is None:
         return np.full(len(names), 1 / len(names))
-    if parameters.class_names and parameters.class_names != split.class_names:
-        raise UsageError(f"--params: its {len(parameters.class_names)} classes are not those of {split.path}")
+    if parameters.class_names and parameters.class_names != tuple(classes):
+        raise UsageError(f"{option}: its {len(parameters.class_names)} classes are not those of {holder}")
     for name in names:
         if name not in parameters.weights:
             known = ", ".join(parameters.weights)
-            raise UsageError(f"--params has no weight for branch '{name}' (it has: {known})")
+            raise UsageError(f"{option} has no weight for branch '{name}' (it has: {known})")
     for name, weight in parameters.weights.items():
         if weight > 0 and name not in names:
-            raise UsageError(
-                f"--params gives weight {weight:g} to branch '{name}', whose logits are not given"
-            )
+            raise UsageError(f"{option} gives weight {weight:g} to branch '{name}', whose {lack} not given")
     values = np.array([parameters.weights[name] for name in names])
     if values.sum() <= 0:
-        raise UsageError(f"--params gives weight 0 to every one of {', '.join(names)}")
+        raise UsageError(f"{option} gives weight 0 to every one of {', '.join(names)}")
     return np.asarray(values / values.sum(), np.float64)
 
 

@@ -21,7 +21,7 @@ from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.data import mirror_permutation
 from mg_adapt.inference import predict_logits
 from mg_adapt.stages.predict import check_input, load_model
-from mg_adapt.target import VoteParameters
+from mg_adapt.target import VoteParameters, vote_weights
 from mg_adapt.watch.segments import Windows
 from mg_adapt.watch.videos import Video
 from mg_data.contract import Modality, Progress, StoreError, UsageError
@@ -121,25 +121,15 @@ def choose_vote(answerers: Sequence[Answerer], parameters: VoteParameters | None
     Raises:
         UsageError: it is of other classes, or its branches are not those of the checkpoints.
     """
-    if parameters is None:
-        return Vote(weights=np.full(len(answerers), 1 / len(answerers)), temperature=1.0)
-    names = [answerer.trained.key for answerer in answerers]
-    if parameters.class_names and parameters.class_names != answerers[0].trained.class_names:
-        found = len(parameters.class_names)
-        raise UsageError(f"--fusion: its {found} classes are not those of {answerers[0].path}")
-    for name in names:
-        if name not in parameters.weights:
-            known = ", ".join(parameters.weights)
-            raise UsageError(f"--fusion has no weight for branch '{name}' (it has: {known})")
-    for name, weight in parameters.weights.items():
-        if weight > 0 and name not in names:
-            raise UsageError(
-                f"--fusion gives weight {weight:g} to branch '{name}', whose checkpoint is not given"
-            )
-    weights = np.array([parameters.weights[name] for name in names])
-    if weights.sum() <= 0:
-        raise UsageError(f"--fusion gives weight 0 to every one of {', '.join(names)}")
-    return Vote(weights=weights / weights.sum(), temperature=parameters.temperature)
+    weights = vote_weights(
+        [answerer.trained.key for answerer in answerers],
+        parameters,
+        classes=answerers[0].trained.class_names,
+        option="--fusion",
+        holder=str(answerers[0].path),
+        lack="checkpoint is",
+    )
+    return Vote(weights=weights, temperature=1.0 if parameters is None else parameters.temperature)
 
 
 def answer_windows(

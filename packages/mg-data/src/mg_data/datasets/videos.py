@@ -5,16 +5,12 @@ A video's name is its path below the folder that was given, without the extensio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
-from mg_data.datasets.clips.table import check_video
+from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip
+from mg_data.datasets.video_files import VideoFileFrames, check_stream
 from mg_data.prepare.extras import require
 
 SUFFIXES = frozenset(
@@ -92,16 +88,11 @@ def import_videos(source: Path) -> DatasetImport:
     )
 
 
-class VideoFrames:
+class VideoFrames(VideoFileFrames):
     """RGB frames of the videos below a root, or of the one video that the root is."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
-
-    def video_path(self, video_id: str) -> Path:
-        why = check_video(video_id)
-        if why:
-            raise DataError(f"video '{video_id}' {why}")
+    def find(self, video_id: str) -> Path:
+        """Return the one video file of that name without its ending."""
         if self.root.is_file() and self.root.stem == video_id.rsplit("/", 1)[-1]:
             return self.root
         place = self.root / video_id
@@ -115,16 +106,6 @@ class VideoFrames:
             )
         return fitting[0]
 
-    def frames(self, video_id: str, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield frames start..stop-1 as (H, W, 3) uint8 RGB."""
-        return self.select(video_id, np.arange(start, stop))
-
-    def select(self, video_id: str, frame_numbers: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
-        """Yield only the frames of the given ascending numbers."""
-        from mg_data.video.decode import decode_frames
-
-        return decode_frames(self.video_path(video_id), frame_numbers)
-
 
 def open_frames(root: Path, stream: str) -> VideoFrames:
     """Open the videos below ``root``.
@@ -132,7 +113,5 @@ def open_frames(root: Path, stream: str) -> VideoFrames:
     Raises:
         UsageError: the stream is not ``rgb``.
     """
-    require("videos", "av")
-    if stream != "rgb":
-        raise UsageError(f"videos has no stream '{stream}' (it has: rgb)")
+    check_stream("videos", stream)
     return VideoFrames(root)

@@ -6,24 +6,23 @@ clip is the span of its video's keypoints that the table names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
+from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip
 from mg_data.datasets.clips.keypoints import Keypoints, ReadJoints, find_keypoints
 from mg_data.datasets.clips.table import (
     ClipRow,
     ClipTable,
-    check_video,
     choose_file,
     read_class_names,
     read_clip_table,
 )
+from mg_data.datasets.video_files import VideoFileFrames, check_stream
 from mg_data.prepare.extras import require
 
 __all__ = [
@@ -205,30 +204,12 @@ def import_clips(
     )
 
 
-class ClipsFrames:
+class ClipsFrames(VideoFileFrames):
     """RGB frames of videos below a root; a video's id is its path."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
-
-    def video_path(self, video_id: str) -> Path:
-        why = check_video(video_id)
-        if why:
-            raise DataError(f"video '{video_id}' {why}")
-        path = self.root / video_id
-        if not path.is_file():
-            raise DataError(f"{path}: does not exist (the frames of video '{video_id}')")
-        return path
-
-    def frames(self, video_id: str, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield frames start..stop-1 as (H, W, 3) uint8 RGB, decoded forward."""
-        return self.select(video_id, np.arange(start, stop))
-
-    def select(self, video_id: str, frame_numbers: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
-        """Yield only the frames of the given ascending numbers."""
-        from mg_data.video.decode import decode_frames
-
-        return decode_frames(self.video_path(video_id), frame_numbers)
+    def find(self, video_id: str) -> Path:
+        """Return the path that the id is."""
+        return self.root / video_id
 
 
 def open_frames(root: Path, stream: str) -> ClipsFrames:
@@ -237,7 +218,5 @@ def open_frames(root: Path, stream: str) -> ClipsFrames:
     Raises:
         UsageError: the stream is not ``rgb``.
     """
-    require("clips", "av")
-    if stream != "rgb":
-        raise UsageError(f"clips has no stream '{stream}' (it has: rgb)")
+    check_stream("clips", stream)
     return ClipsFrames(root)

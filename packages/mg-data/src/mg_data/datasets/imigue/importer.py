@@ -6,16 +6,11 @@ keypoints of all frames, ``<vid>.mp4`` the frames. The folders lie in the source
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
-from mg_data.datasets.clips.table import check_video
 from mg_data.datasets.imigue.files import (
     LABEL_CONVENTIONS,
     read_clip_ids,
@@ -25,6 +20,7 @@ from mg_data.datasets.imigue.files import (
     read_subjects,
 )
 from mg_data.datasets.options import stated_size
+from mg_data.datasets.video_files import VideoFileFrames, check_stream
 from mg_data.prepare.extras import require
 
 CLASS_NAMES = (
@@ -333,31 +329,16 @@ def _image_size(folders: dict[str, Path]) -> tuple[int, int]:
     return IMAGE_SIZE
 
 
-class ImigueFrames:
+class ImigueFrames(VideoFileFrames):
     """RGB frames of a tree in the challenge's layouts."""
 
     def __init__(self, root: Path) -> None:
-        self._folders = _video_folders(Path(root))
-        self.root = Path(root)
+        super().__init__(root)
+        self._folders = _video_folders(self.root)
 
-    def video_path(self, video_id: str) -> Path:
-        if check_video(video_id):
-            raise DataError(f"video '{video_id}' {check_video(video_id)}")
-        folder = self._folders.get(video_id, self.root / video_id)
-        path = folder / f"{video_id}.mp4"
-        if not path.is_file():
-            raise DataError(f"{path}: does not exist (the frames of video '{video_id}')")
-        return path
-
-    def frames(self, video_id: str, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield frames start..stop-1 as (H, W, 3) uint8 RGB, decoded forward."""
-        return self.select(video_id, np.arange(start, stop))
-
-    def select(self, video_id: str, frame_numbers: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
-        """Yield only the frames of the given ascending numbers."""
-        from mg_data.video.decode import decode_frames
-
-        return decode_frames(self.video_path(video_id), frame_numbers)
+    def find(self, video_id: str) -> Path:
+        """Return the file in the video's folder."""
+        return self._folders.get(video_id, self.root / video_id) / f"{video_id}.mp4"
 
 
 def open_frames(root: Path, stream: str) -> ImigueFrames:
@@ -366,7 +347,5 @@ def open_frames(root: Path, stream: str) -> ImigueFrames:
     Raises:
         UsageError: the stream is not ``rgb``.
     """
-    require("imigue", "av")
-    if stream != "rgb":
-        raise UsageError(f"imigue has no stream '{stream}' (it has: rgb)")
+    check_stream("imigue", stream)
     return ImigueFrames(root)
