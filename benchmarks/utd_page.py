@@ -44,10 +44,10 @@ def ablation_section() -> list[str]:
     lines = ["", "## Ablation on UTD-MHAD", ""]
     lines += [
         "Rows of the paper's Table 2 by `python -m benchmarks.ablation_utd` (three seeds of each protocol);",
-        "mean and standard deviation over seeds; percent. `standard` trains on three people, fits the vote on",
-        "a fourth and has four as its target; `hard` trains on one, fits on one and has six as its target.",
-        "`-aligned`: pseudo-labels by `distribution-alignment`, which supposes what holds here by design, that",
-        "every person made every movement equally often.",
+        "mean and standard deviation over seeds; percent. `standard` trains on three people, fits the vote",
+        "on a fourth and has four as its target; `hard` trains on one, fits on one and has six as its target.",
+        "`-aligned`: pseudo-labels by `distribution-alignment`, which supposes what holds here by design,",
+        "that every person made every movement equally often.",
         "",
     ]
     for protocol in ablation_utd.PROTOCOLS:
