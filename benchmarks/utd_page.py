@@ -45,7 +45,7 @@ def ablation_section() -> list[str]:
     lines += [
         "Rows of the paper's Table 2 by `python -m benchmarks.ablation_utd` (three seeds of each protocol);",
         "mean and standard deviation over seeds; percent. `standard` trains on three people, fits the vote",
-        "on a fourth and has four as its target; `hard` trains on one, fits on one and has six as its target.",
+        "on a fourth and has four as its target; `hard` trains on one, fits on one and has six as target.",
         "`-aligned`: pseudo-labels by `distribution-alignment`, which supposes what holds here by design,",
         "that every person made every movement equally often.",
         "",
