@@ -25,8 +25,8 @@ import torch
 
 from benchmarks.measuring import ratio_of_rounds
 from benchmarks.record_run import RESULTS, commit
-from mg_adapt.data import EpochBatches, TrainingClips, TrainingSamples, training_loader
-from mg_adapt.loading import raised
+from mg_adapt.training.data import EpochBatches, TrainingClips, TrainingSamples, training_loader
+from mg_adapt.training.loading import raised
 from mg_data.store import StreamsWriter, Taint, open_streams
 from mg_data.video.codec import encode_frame
 from mg_rgb.modalities.colour import Rgb

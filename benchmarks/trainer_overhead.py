@@ -32,7 +32,9 @@ from benchmarks.record_run import RESULTS, commit
 from benchmarks.skeleton_utd import prepare
 from mg_adapt.branch import build_losses, build_model, open_modality, probe_feature_dim
 from mg_adapt.choice import resolve_branch
-from mg_adapt.data import (
+from mg_adapt.recipe import Recipe, resolve_recipe
+from mg_adapt.trackers import Trackers
+from mg_adapt.training.data import (
     EpochBatches,
     TrainingSamples,
     mirror_permutation,
@@ -40,11 +42,9 @@ from mg_adapt.data import (
     torch_seed,
     training_loader,
 )
-from mg_adapt.loading import raised
-from mg_adapt.recipe import Recipe, resolve_recipe
-from mg_adapt.state import StateFolder
-from mg_adapt.trackers import Trackers
-from mg_adapt.trainer import Trainer, TrainingTask
+from mg_adapt.training.loading import raised
+from mg_adapt.training.state import StateFolder
+from mg_adapt.training.trainer import Trainer, TrainingTask
 from mg_data.cli.console import TerminalConsole
 from mg_data.store import read_split
 

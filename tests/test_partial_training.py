@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mg_adapt.optim import AveragedWeights, build_optimizer
 from mg_adapt.recipe import resolve_recipe
+from mg_adapt.training.optim import AveragedWeights, build_optimizer
 from mg_data.contract import InputSpec
 from mg_data.plugins import registry, resolve
 

@@ -48,7 +48,7 @@ def learn(folder: Path, out: Path, stop: int, settings: list[str]) -> Any:
     import torch
 
     from mg_adapt.stages.train import train
-    from mg_adapt.trainer import Trainer
+    from mg_adapt.training.trainer import Trainer
     from mg_data.plugins import use_plugins
 
     torch.set_num_threads(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mg_adapt.cutmix import Cut, draw_cut
+from mg_adapt.training.cutmix import Cut, draw_cut
 from mg_data.contract import UsageError
 
 SHAPE = (6, 2, 4, 20, 30)

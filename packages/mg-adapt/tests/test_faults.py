@@ -19,7 +19,7 @@ from mg_adapt_toy import Talk
 
 from mg_adapt.checkpoint import load_checkpoint
 from mg_adapt.stages.train import train
-from mg_adapt.state import StateFolder
+from mg_adapt.training.state import StateFolder
 from mg_data.contract import DataError, PluginError, StoreError, UsageError, hookimpl
 from mg_data.plugins import use_plugins
 from mg_data.store import read_split, write_split
@@ -105,7 +105,7 @@ def test_twenty_kills_at_random_moments_each_end_with_the_same_weights(toy: Toy,
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mg_adapt.state import StateFolder
+from mg_adapt.training.state import StateFolder
 state = StateFolder(Path(sys.argv[1]), "key")
 state.acquire()
 print("held", flush=True)
@@ -202,7 +202,7 @@ def test_a_disk_that_fills_up_costs_no_epoch(
 
 
 def test_a_row_of_the_log_is_whole_or_absent(small_disk: Path) -> None:
-    from mg_adapt.epoch_log import EpochLog
+    from mg_adapt.training.epoch_log import EpochLog
 
     talk = Talk()
     log = EpochLog(small_disk / "a.log.jsonl", talk)
@@ -327,8 +327,8 @@ def test_a_compiled_training_needs_a_compiler(
 
 
 def test_frozen_parameters_are_in_no_optimizer_and_decay_touches_them_not() -> None:
-    from mg_adapt.optim import build_optimizer
     from mg_adapt.recipe import Recipe
+    from mg_adapt.training.optim import build_optimizer
 
     model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2))
     model[0].requires_grad_(False)

@@ -12,7 +12,7 @@ import pytest
 STEPS = """
 import resource, sys
 import torch
-from mg_adapt.memory import keep_freed_memory
+from mg_adapt.training.memory import keep_freed_memory
 print(keep_freed_memory())
 def step():
     blocks = [torch.ones(1_000_000) for _ in range(8)]

@@ -12,10 +12,10 @@ import torch
 from mg_adapt_toy import CLASSES, FRAMES, POINTS, Drift, Talk, write_toy
 
 from mg_adapt.inference import predict_answers
-from mg_adapt.loading import views_of
 from mg_adapt.ray_launcher import ray_map
 from mg_adapt.stages.predict import predict
 from mg_adapt.stages.train import train
+from mg_adapt.training.loading import views_of
 from mg_data.contract import DataError, ModelOutput, PluginError, StageResult, StoreError, UsageError
 from mg_data.store import Taint, merge_stores, read_features, read_logits, read_split, write_features
 

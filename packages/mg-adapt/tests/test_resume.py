@@ -92,7 +92,7 @@ class Stopped(Exception):
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, toy: Toy, out: Path, steps: int, *settings: str) -> None:
     """Train and break off after so many optimizer steps."""
-    from mg_adapt.trainer import Trainer
+    from mg_adapt.training.trainer import Trainer
 
     done = 0
     real = Trainer._step
@@ -152,7 +152,7 @@ def test_a_state_of_other_settings_is_not_used(
 def test_a_full_disk_for_states_does_not_end_the_training(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mg_adapt import state
+    from mg_adapt.training import state
     from mg_data.contract import StoreError
 
     def full(path: Path, *args: object) -> str:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mg_adapt.data import EpochBatches, TrainingSamples, mirror_permutation, select_training_clips
-from mg_adapt.sampler import class_shares, order_of, samples_of
+from mg_adapt.training.data import EpochBatches, TrainingSamples, mirror_permutation, select_training_clips
+from mg_adapt.training.sampler import class_shares, order_of, samples_of
 from mg_data.contract import UsageError
 from mg_data.store import read_split
 

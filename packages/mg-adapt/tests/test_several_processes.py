@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from mg_adapt.checkpoint import Checkpoint, load_checkpoint
-from mg_adapt.data import EpochBatches
-from mg_adapt.engine import share
+from mg_adapt.training.data import EpochBatches
+from mg_adapt.training.engine import share
 from mg_data.contract import UsageError
 
 SYNC = "recipe.sync_batchnorm=true"
@@ -134,8 +134,8 @@ def test_commands_for_one_process_say_so_under_torchrun(
 ) -> None:
     from mg_adapt_toy import Talk
 
-    from mg_adapt.engine import open_engine
     from mg_adapt.stages.predict import predict
+    from mg_adapt.training.engine import open_engine
 
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -147,7 +147,7 @@ def test_commands_for_one_process_say_so_under_torchrun(
     with pytest.raises(UsageError, match="--device cuda:1: under torchrun each process has its own"):
         open_engine(torch.device("cuda:1"), "cuda:1")
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
-    monkeypatch.delitem(sys.modules, "mg_adapt.fabric_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "mg_adapt.training.fabric_engine", raising=False)
     with pytest.raises(UsageError, match=r"needs lightning-fabric: pip install 'mg-adapt\[fabric\]'"):
         open_engine(torch.device("cpu"), "cpu")
 

@@ -99,7 +99,7 @@ def test_its_logits_make_no_first_round_pseudo_labels(toy: Toy, tmp_path: Path, 
 def test_a_broken_off_adaptation_goes_on(
     toy: Toy, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mg_adapt.trainer import Trainer
+    from mg_adapt.training.trainer import Trainer
 
     run_shot(toy, trained, tmp_path / "whole")
     done, real = 0, Trainer._step

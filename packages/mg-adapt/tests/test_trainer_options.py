@@ -16,11 +16,11 @@ from mg_adapt.batch_norm import batch_norms
 from mg_adapt.branch import build_model, deterministic_operations
 from mg_adapt.checkpoint import load_checkpoint
 from mg_adapt.choice import resolve_branch
-from mg_adapt.data import TrainingSamples, mirror_permutation, select_training_clips
-from mg_adapt.mixup import Mix, draw_mix
 from mg_adapt.stages.predict import predict
 from mg_adapt.stages.train import train
 from mg_adapt.trackers import Trackers
+from mg_adapt.training.data import TrainingSamples, mirror_permutation, select_training_clips
+from mg_adapt.training.mixup import Mix, draw_mix
 from mg_data.contract import DataError, ModelOutput, StageResult, UsageError
 from mg_data.store import clip_keys, read_logits, read_pseudo, read_split, write_pseudo
 
@@ -54,7 +54,7 @@ def test_an_option_changes_the_weights_and_repeats_itself(toy: Toy, tmp_path: Pa
 def test_a_broken_off_training_with_sampler_mixup_and_deferred_weights_goes_on(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str, steps: int
 ) -> None:
-    from mg_adapt.trainer import Trainer
+    from mg_adapt.training.trainer import Trainer
 
     extra = ("recipe.loss.options.reweight_after=0.5",) if loss == "ldam" else ()
     settings = (*MIXED, f"recipe.loss={loss}", *extra)

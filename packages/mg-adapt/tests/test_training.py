@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from mg_adapt.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from mg_adapt.data import TrainingSamples, mirror_permutation, select_training_clips
 from mg_adapt.stages.adapt import adapt
 from mg_adapt.stages.predict import predict
 from mg_adapt.stages.train import train
+from mg_adapt.training.data import TrainingSamples, mirror_permutation, select_training_clips
 from mg_data.contract import DataError, StageResult, StoreError, UsageError
 from mg_data.store import clip_keys, read_logits, read_pseudo, read_split, write_split
 

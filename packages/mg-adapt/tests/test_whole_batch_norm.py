@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mg_adapt.whole_batch_norm import WholeBatchNorm, over_all_processes
+from mg_adapt.training.whole_batch_norm import WholeBatchNorm, over_all_processes
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mg_adapt.data import collate
-from mg_adapt.loading import Carrying, CarryingCollate, raised
-from mg_adapt.worker_batches import own, stack_samples
+from mg_adapt.training.data import collate
+from mg_adapt.training.loading import Carrying, CarryingCollate, raised
+from mg_adapt.training.worker_batches import own, stack_samples
 from mg_data.contract import DataError
 
 

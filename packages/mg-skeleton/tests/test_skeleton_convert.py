@@ -18,9 +18,9 @@ from safetensors import safe_open
 from mg_data.contract import DataError, InputSpec, UsageError
 from mg_skeleton.convert import convert, read_checkpoint
 from mg_skeleton.heatmaps import HeatmapRenderer
-from mg_skeleton.posec3d import PoseC3D, SlowOnly
-from mg_skeleton.posec3d import build as build_posec3d
-from mg_skeleton.stgcn import build as build_stgcn
+from mg_skeleton.models.posec3d import PoseC3D, SlowOnly
+from mg_skeleton.models.posec3d import build as build_posec3d
+from mg_skeleton.models.stgcn import build as build_stgcn
 from mg_skeleton.weights import load_weights, read_weights
 
 GOLDEN = Path(__file__).parent / "golden"

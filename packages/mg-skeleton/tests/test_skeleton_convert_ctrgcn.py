@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mg_data.contract import DataError, InputSpec, UsageError
 from mg_skeleton.convert import convert
-from mg_skeleton.ctrgcn import build
+from mg_skeleton.models.ctrgcn import build
 from mg_skeleton.weights import read_weights
 
 POINTS, CLASSES = 25, 60

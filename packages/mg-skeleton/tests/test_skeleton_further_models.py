@@ -14,13 +14,13 @@ from mg_data.contract import InputSpec, LayoutSpec, UsageError
 from mg_data.keypoints.layouts import find_layout, flip_permutation
 from mg_data.plugins import registry, resolve
 from mg_skeleton.body_parts import body_parts
-from mg_skeleton.ctrgcn import RefinedGraphConvolution
-from mg_skeleton.dgstgcn import DynamicGroupGraph, DynamicGroupTemporal
 from mg_skeleton.hops import adjacency, disentangled, hop_distances
-from mg_skeleton.hyperformer import HypergraphAttention
-from mg_skeleton.msg3d import MultiScaleGraph, WindowedGraph
-from mg_skeleton.res2net3d import Res2Bottleneck
-from mg_skeleton.skateformer import KINDS, PartitionAttention, SkateFormer
+from mg_skeleton.models.ctrgcn import RefinedGraphConvolution
+from mg_skeleton.models.dgstgcn import DynamicGroupGraph, DynamicGroupTemporal
+from mg_skeleton.models.hyperformer import HypergraphAttention
+from mg_skeleton.models.msg3d import MultiScaleGraph, WindowedGraph
+from mg_skeleton.models.res2net3d import Res2Bottleneck
+from mg_skeleton.models.skateformer import KINDS, PartitionAttention, SkateFormer
 from mg_skeleton.temporal import MultiScaleTemporal
 
 FURTHER = ("ctr-gcn", "ms-g3d", "dg-stgcn", "hyperformer", "skateformer", "res2net3d")

@@ -10,9 +10,9 @@ import torch
 
 from mg_data.contract import InputSpec, ModelOutput, ModelSpec, UsageError
 from mg_data.keypoints.layouts import find_layout
-from mg_skeleton.decoupled_stcnn import DecoupledBlock
+from mg_skeleton.models.decoupled_stcnn import DecoupledBlock
+from mg_skeleton.models.posec3d import SlowOnly
 from mg_skeleton.plugin import mg_register_models
-from mg_skeleton.posec3d import SlowOnly
 
 # The further models have tests of their own (test_skeleton_further_models.py).
 MODELS = {spec.name: spec for spec in mg_register_models() if "tiny" in spec.presets}

@@ -10,7 +10,7 @@ import torch
 
 from mg_data.contract import InputSpec, UsageError
 from mg_data.keypoints.layouts import find_layout
-from mg_skeleton.decoupled_stcnn import DecoupledSTCNN, build
+from mg_skeleton.models.decoupled_stcnn import DecoupledSTCNN, build
 from mg_skeleton.order import ORDERS, shuffled, walk
 
 POINTS = InputSpec(kind="keypoints", shape=(3, 8, 20), layout="kinect-20")

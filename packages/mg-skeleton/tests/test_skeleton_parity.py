@@ -19,8 +19,8 @@ from mg_skeleton.convert import posec3d_name, stgcn_name
 from mg_skeleton.folding import fold_batchnorm
 from mg_skeleton.graph import bones, directed_partition, spatial_partition
 from mg_skeleton.heatmaps import HeatmapRenderer, render, render_joints, render_limbs
-from mg_skeleton.posec3d import PoseC3D, SlowOnly
-from mg_skeleton.stgcn import STGCN, build
+from mg_skeleton.models.posec3d import PoseC3D, SlowOnly
+from mg_skeleton.models.stgcn import STGCN, build
 
 GOLDEN = Path(__file__).parent / "golden"
 # The reference's skeleton of COCO's keypoints, and the cases of tools/parity.py.

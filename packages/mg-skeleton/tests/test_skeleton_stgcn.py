@@ -10,7 +10,7 @@ from mg_data.contract import InputSpec, UsageError
 from mg_data.keypoints.layouts import LAYOUTS, find_layout, flip_permutation
 from mg_skeleton.folding import fold_batchnorm
 from mg_skeleton.graph import bones, directed_partition, hop_distances, spatial_partition
-from mg_skeleton.stgcn import build
+from mg_skeleton.models.stgcn import build
 
 INPUT = InputSpec(kind="keypoints", shape=(3, 16, 20), layout="kinect-20")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mg_adapt.data import TrainingClips
+from mg_adapt.training.data import TrainingClips
 from mg_data.contract import DataError, ModelOutput, UsageError
 from mg_data.store import SplitStore, Taint, clip_keys
 

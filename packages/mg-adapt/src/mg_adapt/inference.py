@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from mg_adapt.loading import Carrying, raised, views_of
+from mg_adapt.training.loading import Carrying, raised, views_of
 from mg_data.contract import DataError, Modality, Progress
 
 

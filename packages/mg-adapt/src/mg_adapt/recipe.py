@@ -50,7 +50,7 @@ class Recipe:
         log_every: validate every so many epochs (always after the last).
         select: ``last``, or ``best`` = the epoch of highest validation accuracy (taints those clips).
         sampler: how often a class is met: ``uniform`` (each clip once an epoch), ``square-root``,
-            ``class-balanced``; see :mod:`mg_adapt.sampler`. An epoch has as many samples in any case.
+            ``class-balanced`` (:mod:`mg_adapt.training.sampler`). An epoch has as many samples in any case.
         mixup, cutmix: alpha of the Beta distribution of mixed pairs of samples, or of boxes exchanged between
             pictures, 0 = off; one of them at most.
         patience: end after so many epochs without a better validation accuracy (it taints), 0 = never.

@@ -21,8 +21,8 @@ from mg_skeleton.convert_ctrgcn import convert_ctrgcn
 from mg_skeleton.foreign import Converted, Tensors, read_checkpoint, tensor_of
 from mg_skeleton.graph import bones, spatial_partition
 from mg_skeleton.heatmaps import HeatmapRenderer
-from mg_skeleton.posec3d import PoseC3D, SlowOnly
-from mg_skeleton.stgcn import STGCN
+from mg_skeleton.models.posec3d import PoseC3D, SlowOnly
+from mg_skeleton.models.stgcn import STGCN
 from mg_skeleton.weights import check_fit, write_weights
 
 # Source -> the models its checkpoints are of.

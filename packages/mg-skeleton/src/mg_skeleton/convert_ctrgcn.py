@@ -18,8 +18,8 @@ from torch import Tensor
 
 from mg_data.contract import DataError, UsageError
 from mg_data.keypoints.layouts import find_layout
-from mg_skeleton.ctrgcn import CTRGCN
 from mg_skeleton.foreign import Converted, Tensors, tensor_of
+from mg_skeleton.models.ctrgcn import CTRGCN
 
 _ENTRIES = ("weight", "bias", "running_mean", "running_var")
 # Branches in time, by their place there: two convolve, one takes the maximum, the last is plain.

@@ -11,7 +11,7 @@ _DECOUPLED_STCNN = ModelSpec(
     summary="(1 x 3) spatial and (5 x 1) temporal convolutions over keypoints (paper 3.1)",
     source="Zhang et al.: A Multi-Modal Framework with Cross-Subject Pseudo-Labeling and Semantic Alignment "
     "for Micro-Gesture Recognition",
-    factory="mg_skeleton.decoupled_stcnn:build",
+    factory="mg_skeleton.models.decoupled_stcnn:build",
     modalities=("joint", "joint-motion", "limb", "limb-motion", "motion"),
     options={
         "widths": (64, 64, 128, 128, 256),
@@ -56,7 +56,7 @@ _POSEC3D = ModelSpec(
     name="posec3d",
     summary="SlowOnly 3D ResNet over heatmaps of keypoints and limbs (paper 3.1)",
     source="Duan et al.: Revisiting Skeleton-based Action Recognition, CVPR 2022, arXiv 2104.13586",
-    factory="mg_skeleton.posec3d:build",
+    factory="mg_skeleton.models.posec3d:build",
     modalities=("heatmap",),
     options={
         "size": 0,
@@ -128,7 +128,7 @@ _POSEC3D = ModelSpec(
 _STGCN = ModelSpec(
     name="st-gcn",
     summary="graph convolutions over keypoints and 9 x 1 over time, the paper's baseline (section 4.1)",
-    factory="mg_skeleton.stgcn:build",
+    factory="mg_skeleton.models.stgcn:build",
     modalities=("joint", "joint-motion", "limb", "limb-motion", "motion"),
     options={
         "widths": (64, 64, 64, 64, 128, 128, 128, 256, 256, 256),

@@ -33,7 +33,7 @@ _SGD: Mapping[str, Any] = {
 _CTRGCN = ModelSpec(
     name="ctr-gcn",
     summary="graph convolutions with a refined graph for every channel (Chen et al. 2021)",
-    factory="mg_skeleton.ctrgcn:build",
+    factory="mg_skeleton.models.ctrgcn:build",
     modalities=_MODALITIES,
     options={
         "widths": _TEN_WIDTHS,
@@ -51,7 +51,7 @@ _CTRGCN = ModelSpec(
 _MSG3D = ModelSpec(
     name="ms-g3d",
     summary="neighbourhoods of several sizes in space and in space-time windows (Liu et al. 2020)",
-    factory="mg_skeleton.msg3d:build",
+    factory="mg_skeleton.models.msg3d:build",
     modalities=_MODALITIES,
     options={
         "base_channels": 96,
@@ -80,7 +80,7 @@ _MSG3D = ModelSpec(
 _DGSTGCN = ModelSpec(
     name="dg-stgcn",
     summary="groups of learned graphs, temporal branches that see the whole body (Duan et al. 2022)",
-    factory="mg_skeleton.dgstgcn:build",
+    factory="mg_skeleton.models.dgstgcn:build",
     modalities=_MODALITIES,
     options={
         "widths": _TEN_WIDTHS,
@@ -99,7 +99,7 @@ _DGSTGCN = ModelSpec(
 _HYPERFORMER = ModelSpec(
     name="hyperformer",
     summary="attention that knows hops and limbs of the layout (Zhou et al. 2022)",
-    factory="mg_skeleton.hyperformer:build",
+    factory="mg_skeleton.models.hyperformer:build",
     modalities=_MODALITIES,
     options={
         "heads": 9,
@@ -118,7 +118,7 @@ _HYPERFORMER = ModelSpec(
 _SKATEFORMER = ModelSpec(
     name="skateformer",
     summary="attention in four kinds of partition of keypoints and frames (like Do and Kim 2024)",
-    factory="mg_skeleton.skateformer:build",
+    factory="mg_skeleton.models.skateformer:build",
     modalities=_MODALITIES,
     options={
         "widths": (96, 192, 192, 192),

@@ -7,7 +7,7 @@ from mg_data.contract import ModelSpec
 _RES2NET3D = ModelSpec(
     name="res2net3d",
     summary="SlowOnly 3D ResNet with Res2Net bottlenecks over heatmaps (Gao et al. 2021, Duan et al. 2022)",
-    factory="mg_skeleton.res2net3d:build",
+    factory="mg_skeleton.models.res2net3d:build",
     modalities=("heatmap",),
     options={
         "size": 0,

@@ -27,15 +27,15 @@ from mg_adapt.branch import (
 )
 from mg_adapt.checkpoint import save_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
-from mg_adapt.data import mirror_permutation, select_training_clips
 from mg_adapt.files import file_digest
 from mg_adapt.recipe import Recipe, read_settings, resolve_recipe
 from mg_adapt.source_free import target_answers
 from mg_adapt.stages.train import log_path
 from mg_adapt.stages.trained import trained_checkpoint
-from mg_adapt.state import StateFolder
 from mg_adapt.trackers import open_trackers
-from mg_adapt.trainer import Trainer, TrainingTask
+from mg_adapt.training.data import mirror_permutation, select_training_clips
+from mg_adapt.training.state import StateFolder
+from mg_adapt.training.trainer import Trainer, TrainingTask
 from mg_data.contract import Console, Modality, StageResult, UsageError
 from mg_data.plugins import registry
 from mg_data.store import SplitStore, read_split, stored_digest

@@ -15,10 +15,10 @@ from mg_adapt.batch_norm import adapt_batch_norm
 from mg_adapt.branch import build_model, choose_device, data_taint, open_modality, set_threads
 from mg_adapt.checkpoint import Checkpoint, load_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
-from mg_adapt.data import mirror_permutation
-from mg_adapt.engine import one_process
 from mg_adapt.inference import Answers, predict_answers
 from mg_adapt.ray_launcher import ray_map
+from mg_adapt.training.data import mirror_permutation
+from mg_adapt.training.engine import one_process
 from mg_data.cli.console import TerminalConsole
 from mg_data.contract import Console, DataError, Modality, StageResult, StoreError, UsageError
 from mg_data.prepare.parallel import Shard

@@ -21,13 +21,13 @@ from mg_adapt.branch import (
 )
 from mg_adapt.checkpoint import load_checkpoint, save_checkpoint
 from mg_adapt.choice import resolve_branch
-from mg_adapt.data import TrainingClips, mirror_permutation
 from mg_adapt.recipe import Recipe, read_settings
 from mg_adapt.source_free import centroid_labels, find_classifier, target_answers
 from mg_adapt.stages.predict import check_fit, load_model
 from mg_adapt.stages.train import log_path
-from mg_adapt.state import StateFolder
-from mg_adapt.trainer import Trainer, TrainingTask
+from mg_adapt.training.data import TrainingClips, mirror_permutation
+from mg_adapt.training.state import StateFolder
+from mg_adapt.training.trainer import Trainer, TrainingTask
 from mg_data.contract import Console, DataError, StageResult, UsageError
 from mg_data.store import Taint, clip_keys, installed_versions, read_split, stored_digest
 

@@ -27,14 +27,14 @@ from mg_adapt.branch import (
 )
 from mg_adapt.checkpoint import save_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
-from mg_adapt.data import TrainingClips, mirror_permutation, select_training_clips
-from mg_adapt.engine import Engine, open_engine
 from mg_adapt.files import file_digest
 from mg_adapt.recipe import Recipe, read_settings, resolve_recipe
 from mg_adapt.stages.trained import trained_checkpoint
-from mg_adapt.state import StateFolder
 from mg_adapt.trackers import open_trackers
-from mg_adapt.trainer import Trainer, TrainingTask
+from mg_adapt.training.data import TrainingClips, mirror_permutation, select_training_clips
+from mg_adapt.training.engine import Engine, open_engine
+from mg_adapt.training.state import StateFolder
+from mg_adapt.training.trainer import Trainer, TrainingTask
 from mg_data.contract import Console, DataError, Modality, StageResult, UsageError
 from mg_data.plugins import registry
 from mg_data.store import (

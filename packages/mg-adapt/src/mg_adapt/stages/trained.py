@@ -9,7 +9,7 @@ from mg_adapt.branch import data_taint
 from mg_adapt.checkpoint import Checkpoint
 from mg_adapt.choice import Branch
 from mg_adapt.recipe import Recipe
-from mg_adapt.trainer import TrainingResult
+from mg_adapt.training.trainer import TrainingResult
 from mg_data.contract import InputSpec
 from mg_data.store import SplitStore, Taint, installed_versions
 

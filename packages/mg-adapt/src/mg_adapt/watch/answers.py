@@ -18,10 +18,10 @@ from torch import nn
 
 from mg_adapt.checkpoint import Checkpoint, load_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
-from mg_adapt.data import mirror_permutation
 from mg_adapt.inference import predict_logits
 from mg_adapt.stages.predict import check_input, load_model
 from mg_adapt.target import VoteParameters, vote_weights
+from mg_adapt.training.data import mirror_permutation
 from mg_adapt.watch.segments import Windows
 from mg_adapt.watch.videos import Video
 from mg_data.contract import Modality, Progress, StoreError, UsageError

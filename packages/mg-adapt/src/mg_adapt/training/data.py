@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mg_adapt.loading import Carrying, CarryingCollate, sample_of
-from mg_adapt.sampler import TORCH, samples_of
-from mg_adapt.worker_batches import stack_samples
+from mg_adapt.training.loading import Carrying, CarryingCollate, sample_of
+from mg_adapt.training.sampler import TORCH, samples_of
+from mg_adapt.training.worker_batches import stack_samples
 from mg_data.contract import DataError, Modality, UsageError
 from mg_data.store import PseudoStore, SplitStore, Taint, clip_keys
 
@@ -269,7 +269,7 @@ def collate(samples: Sequence[tuple[NDArray[Any], Any, int]]) -> Batch:
 def training_loader(samples: TrainingSamples, batches: EpochBatches, workers: int) -> DataLoader[Batch]:
     """Return the loader of a training; set ``batches.epoch`` before each iteration.
 
-    Iterate through :func:`mg_adapt.loading.raised`.
+    Iterate through :func:`mg_adapt.training.loading.raised`.
     """
     return DataLoader(
         Carrying(samples),
@@ -283,7 +283,7 @@ def training_loader(samples: TrainingSamples, batches: EpochBatches, workers: in
 
 
 def test_loader(samples: TestSamples, batch_size: int, workers: int) -> DataLoader[Batch]:
-    """Return a loader over all clips in order; iterate through :func:`mg_adapt.loading.raised`."""
+    """Return a loader over all clips in order; iterate through :func:`mg_adapt.training.loading.raised`."""
     return DataLoader(
         Carrying(samples),
         batch_size=batch_size,

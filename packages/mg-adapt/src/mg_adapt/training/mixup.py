@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mg_adapt.sampler import MIXUP, stream
+from mg_adapt.training.sampler import MIXUP, stream
 
 
 @dataclass(frozen=True)

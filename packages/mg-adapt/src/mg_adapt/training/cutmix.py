@@ -1,8 +1,8 @@
 """CutMix (Yun et al. 2019) for video: a box of each sample comes from another sample of the batch.
 
 The box is the same in all frames, so that it adds no motion of its own, and the two losses are blended by
-the areas. It takes the place of mixup (:mod:`mg_adapt.mixup`) where a blend of two people is a picture of
-neither.
+the areas. It takes the place of mixup (:mod:`mg_adapt.training.mixup`) where a blend of two people is a
+picture of neither.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mg_adapt.mixup import Mix
-from mg_adapt.sampler import CUTMIX, stream
+from mg_adapt.training.mixup import Mix
+from mg_adapt.training.sampler import CUTMIX, stream
 from mg_data.contract import UsageError
 
 

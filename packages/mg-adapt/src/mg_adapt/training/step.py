@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mg_adapt.blame import blamed, named
-from mg_adapt.cutmix import draw_cut
-from mg_adapt.data import TrainingClips, torch_seed
-from mg_adapt.engine import Engine
-from mg_adapt.mixup import Mix, draw_mix
-from mg_adapt.optim import AveragedWeights, build_optimizer, learning_rate_factor, set_learning_rate
-from mg_adapt.precision import Precision
 from mg_adapt.recipe import Recipe
+from mg_adapt.training.cutmix import draw_cut
+from mg_adapt.training.data import TrainingClips, torch_seed
+from mg_adapt.training.engine import Engine
+from mg_adapt.training.mixup import Mix, draw_mix
+from mg_adapt.training.optim import AveragedWeights, build_optimizer, learning_rate_factor, set_learning_rate
+from mg_adapt.training.precision import Precision
 from mg_data.contract import DataError, Modality, ModelOutput
 
 

@@ -17,8 +17,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
-from mg_adapt.engine import Engine, Value
-from mg_adapt.whole_batch_norm import over_all_processes, set_divided
+from mg_adapt.training.engine import Engine, Value
+from mg_adapt.training.whole_batch_norm import over_all_processes, set_divided
 from mg_data.contract import Console, Progress
 
 

@@ -114,7 +114,7 @@ def open_engine(device: torch.device, name: str) -> Engine:
     if device.index is not None:
         raise UsageError(f"--device {name}: under torchrun each process has its own, use --device cuda")
     try:
-        from mg_adapt.fabric_engine import FabricEngine
+        from mg_adapt.training.fabric_engine import FabricEngine
     except ModuleNotFoundError as error:
         if error.name != "lightning_fabric":
             raise

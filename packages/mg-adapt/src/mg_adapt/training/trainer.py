@@ -2,7 +2,7 @@
 
 What a step computes depends on (recipe, seed, data) and on the step's number alone, and the state on disk is
 always a whole one, so a resumed training ends with the very weights of an uninterrupted one on that machine.
-Several processes walk through it in step (:mod:`mg_adapt.engine`); the first alone writes.
+Several processes walk through it in step (:mod:`mg_adapt.training.engine`); the first alone writes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mg_adapt.blame import blamed
-from mg_adapt.data import (
+from mg_adapt.trackers import Trackers
+from mg_adapt.training.data import (
     EpochBatches,
     TestSamples,
     TrainingSamples,
@@ -29,11 +30,11 @@ from mg_adapt.data import (
     torch_seed,
     training_loader,
 )
-from mg_adapt.engine import Engine, one_process
-from mg_adapt.epoch_log import EpochLog
-from mg_adapt.loading import raised
-from mg_adapt.memory import keep_freed_memory
-from mg_adapt.state import (
+from mg_adapt.training.engine import Engine, one_process
+from mg_adapt.training.epoch_log import EpochLog
+from mg_adapt.training.loading import raised
+from mg_adapt.training.memory import keep_freed_memory
+from mg_adapt.training.state import (
     StateFolder,
     on_cpu,
     on_device,
@@ -42,8 +43,7 @@ from mg_adapt.state import (
     restore_optimizer,
     restore_random_state,
 )
-from mg_adapt.trackers import Trackers
-from mg_adapt.training_step import Place, TrainingStep, TrainingTask
+from mg_adapt.training.step import Place, TrainingStep, TrainingTask
 from mg_data.contract import Console, Progress, StoreError, UsageError
 
 __all__ = ["Trainer", "TrainingResult", "TrainingTask"]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from mg_adapt.worker_batches import own
+from mg_adapt.training.worker_batches import own
 from mg_data.contract import MgError, Modality, PluginError
 
 

@@ -1,0 +1,1 @@
+"""One training: its data, its loader, its step, its engine, its state."""

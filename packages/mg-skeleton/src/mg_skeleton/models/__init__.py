@@ -1,0 +1,1 @@
+"""The networks: one module each, which builds it for an input."""
