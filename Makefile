@@ -12,7 +12,7 @@ TOOLS := pytest pytest-xdist hypothesis mypy ruff import-linter openpyxl scikit-
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadscope
 
-.PHONY: help setup demo test test-slow lint bench parity docs pages coverage fuzz clean
+.PHONY: help setup demo test test-slow lint coverage mutants fuzz bench parity docs pages clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -41,6 +41,10 @@ lint: setup  ## ruff, mypy, import-linter, declared dependencies
 	$(BIN)/mypy $(wildcard packages/*/src)
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_deps.py
+
+mutants: setup  ## Mutation tests in a temporary copy; GROUP=losses for one group of tools/mutants.py
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt mutmut
+	$(BIN)/python tools/mutants.py $(or $(GROUP),all)
 
 bench: setup  ## Measure every ratio again (half an hour of a quiet machine) and compare with benchmarks/results
 	$(BIN)/python -m benchmarks.bench; status=$$?; $(BIN)/python -m benchmarks; exit $$status
