@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +20,12 @@ from mg_adapt.losses import (
     BalancedSoftmax,
     ClassBalanced,
     Focal,
+    InformationMaximisation,
     LogitAdjustment,
     OrthogonalSemantic,
     cross_entropy,
     effective_numbers,
+    orthogonal_anchors,
 )
 from mg_adapt.losses.semantic import given_anchors, read_anchor_file
 from mg_adapt.recipe import Recipe
@@ -87,15 +91,15 @@ def ldam(z: NDArray[np.float64], y: int) -> float:
 @pytest.mark.parametrize(
     ("loss", "formula"),
     [
-        (ClassBalanced(class_counts=COUNTS, beta=0.99), class_balanced),
-        (ClassBalanced(class_counts=COUNTS, beta=0.9, gamma=1.5), class_balanced_focal),
-        (LogitAdjustment(class_counts=COUNTS, tau=1.3), logit_adjustment),
-        (BalancedSoftmax(class_counts=COUNTS), balanced_softmax),
+        (lambda: ClassBalanced(class_counts=COUNTS, beta=0.99), class_balanced),
+        (lambda: ClassBalanced(class_counts=COUNTS, beta=0.9, gamma=1.5), class_balanced_focal),
+        (lambda: LogitAdjustment(class_counts=COUNTS, tau=1.3), logit_adjustment),
+        (lambda: BalancedSoftmax(class_counts=COUNTS), balanced_softmax),
     ],
 )
-def test_losses_are_their_papers_formulas(loss: nn.Module, formula: Formula) -> None:
+def test_losses_are_their_papers_formulas(loss: Callable[[], nn.Module], formula: Formula) -> None:
     logits, target = batch()
-    assert value(loss, logits, target) == pytest.approx(sum_over_samples(formula, logits, target), rel=1e-5)
+    assert value(loss(), logits, target) == pytest.approx(sum_over_samples(formula, logits, target), rel=1e-5)
 
 
 def test_ldam_of_cosines_is_the_authors_formula() -> None:
@@ -109,6 +113,7 @@ def test_ldam_by_hand() -> None:
     # Counts 1 and 16: margins 2 and 1. Sample of class 0 with logits (3, 0): 3 - 2 against 0.
     loss = LDAM(class_counts=[1, 16], max_margin=2.0)
     assert loss.margin.tolist() == pytest.approx([2.0, 1.0])
+    assert LDAM(class_counts=[16, 81]).margin.tolist() == pytest.approx([5.0, 10 / 3])
     found = value(loss, torch.tensor([[3.0, 0.0]]), torch.tensor([0]))
     assert found == pytest.approx(math.log(1 + math.exp(-1.0)), rel=1e-6)
 
@@ -127,7 +132,8 @@ def test_deferred_reweighting_begins_after_its_part_of_the_epochs() -> None:
 
 
 def test_effective_numbers_run_from_one_to_the_count() -> None:
-    assert effective_numbers([1, 10, 100], 0.0).tolist() == [1.0, 1.0, 1.0]
+    with np.errstate(all="raise"):
+        assert effective_numbers([1, 10, 100], 0.0).tolist() == [1.0, 1.0, 1.0]
     assert effective_numbers([1, 10, 100], 1 - 1e-12) == pytest.approx([1, 10, 100], rel=1e-4)
     assert effective_numbers([2], 0.9).tolist() == pytest.approx([1.9])
 
@@ -136,6 +142,7 @@ def test_balanced_softmax_is_logit_adjustment_at_tau_one() -> None:
     logits, target = batch()
     ours = value(BalancedSoftmax(class_counts=COUNTS), logits, target)
     assert ours == value(LogitAdjustment(class_counts=COUNTS, tau=1.0), logits, target)
+    assert ours == value(LogitAdjustment(class_counts=COUNTS), logits, target)
 
 
 def test_without_imbalance_every_adjustment_is_the_cross_entropy() -> None:
@@ -145,6 +152,7 @@ def test_without_imbalance_every_adjustment_is_the_cross_entropy() -> None:
     for loss in (
         ClassBalanced(class_counts=even),
         LogitAdjustment(class_counts=even),
+        LogitAdjustment(class_counts=COUNTS, tau=0.0),
         BalancedSoftmax(class_counts=even),
         LDAM(class_counts=even, max_margin=1e-9),
         LDAM(class_counts=even, max_margin=1e-9, reweight_after=0.0),
@@ -205,6 +213,31 @@ def test_smoothing_of_adjusted_logits_is_torchs() -> None:
     assert ours == pytest.approx(float(theirs), rel=1e-6)
 
 
+def test_smoothing_of_evenly_weighted_classes_is_torchs() -> None:
+    logits, target = batch()
+    theirs = torch.nn.functional.cross_entropy(logits, target, label_smoothing=0.1)
+    ours = value(ClassBalanced(class_counts=[5] * len(COUNTS), label_smoothing=0.1), logits, target)
+    assert ours == pytest.approx(float(theirs), rel=1e-6)
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_a_loss_is_float32_whatever_it_is_given(number: int) -> None:
+    loss = every_loss(COUNTS)[number]
+    assert all(buffer.dtype == torch.float32 for buffer in loss.buffers())
+    logits, target = batch()
+    for given in (target, torch.nn.functional.one_hot(target, len(COUNTS)).double()):
+        assert loss(ModelOutput(logits.double(), None), given).dtype == torch.float32
+
+
+def test_self_labels_of_weight_zero_change_nothing_and_weigh_three_tenths_by_default() -> None:
+    logits, target = batch()
+    blind = InformationMaximisation(class_counts=COUNTS, beta=0.0)
+    assert value(blind, logits, target) == value(blind, logits, (target + 1) % len(COUNTS))
+    labels = torch.nn.functional.cross_entropy(logits, target)
+    found = value(InformationMaximisation(class_counts=COUNTS), logits, target)
+    assert found - value(blind, logits, target) == pytest.approx(0.3 * float(labels), rel=1e-5)
+
+
 @pytest.mark.usefixtures("toy_plugin")
 def test_smoothing_for_a_loss_without_it_is_an_error_that_says_so() -> None:
     recipe = Recipe.from_dict({"loss": "ldam", "label_smoothing": 0.1})
@@ -222,6 +255,7 @@ def test_smoothing_for_a_loss_without_it_is_an_error_that_says_so() -> None:
         (lambda: ClassBalanced(class_counts=[1], gamma=-1.0), "gamma must be at least 0"),
         (lambda: LogitAdjustment(class_counts=[1], tau=-1.0), "tau must be at least 0, found -1"),
         (lambda: LDAM(class_counts=[1], scale=0.0), "ldam: scale must be positive"),
+        (lambda: LDAM(class_counts=[1], max_margin=0.0), "ldam: max_margin must be positive"),
         (lambda: LDAM(class_counts=[1], reweight_after=2.0), r"reweight_after must lie in \[0, 1\]"),
         (lambda: LogitAdjustment(class_counts=[0, 0]), "at least one sample"),
         (lambda: BalancedSoftmax(class_counts=[1], label_smoothing=1.0), r"label_smoothing must lie in"),
@@ -248,6 +282,45 @@ def test_anchors_of_the_features_own_size_are_only_scaled() -> None:
     assert given_anchors(matrix, 3, norm=1.0).tolist() == [pytest.approx([0.6, 0.8, 0]), [0.0, 0.0, 1.0]]
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_given_anchors_are_placed_alike_by_every_lapack(sign: int) -> None:
+    # The class of row k lies in the span of the first k drawn directions, on the positive side of the last.
+    matrix = sign * np.random.default_rng(1).standard_normal((4, 6))
+    anchors = given_anchors(matrix, 8, norm=1.0, seed=2)
+    parts = (anchors @ orthogonal_anchors(4, 8, norm=1.0, seed=2).T).numpy()
+    assert np.triu(parts, 1) == pytest.approx(np.zeros((4, 4)), abs=1e-6)
+    assert (np.diag(parts) > 0.01).all()
+    assert torch.equal(given_anchors(matrix, 8), given_anchors(matrix, 8, seed=0))
+    assert anchors.dtype == torch.float32
+
+
+def test_the_loss_places_the_anchors_of_a_file_by_its_norm_and_seed(tmp_path: Path) -> None:
+    matrix = np.array([[1.0, 2.0], [3.0, -1.0]])
+    np.save(tmp_path / "a.npy", matrix)
+    settings = {"class_counts": [1, 1], "feature_dim": 4, "anchors_file": str(tmp_path / "a.npy")}
+    loss = OrthogonalSemantic(**settings, norm=3.0, seed=7)
+    assert torch.equal(loss.anchors, given_anchors(matrix, 4, norm=3.0, seed=7))
+    assert torch.equal(OrthogonalSemantic(**settings).anchors, given_anchors(matrix, 4, seed=0))
+
+
+class Intruder:
+    """What a pickle could do: make a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_in_an_anchor_file_is_never_run(tmp_path: Path) -> None:
+    intruder = np.array([[Intruder(tmp_path / "made")]], dtype=object)
+    np.save(tmp_path / "a.npy", intruder, allow_pickle=True)
+    with pytest.raises(DataError, match=r"a\.npy: cannot be read as anchors: .*allow_pickle"):
+        read_anchor_file(tmp_path / "a.npy", 1)
+    assert not (tmp_path / "made").exists()
+
+
 def test_anchor_files_are_read_as_numpy_or_text_and_refused_by_name(tmp_path: Path) -> None:
     matrix = np.array([[1.0, 2.0], [3.0, -1.0]])
     np.save(tmp_path / "a.npy", matrix)
@@ -260,13 +333,22 @@ def test_anchor_files_are_read_as_numpy_or_text_and_refused_by_name(tmp_path: Pa
     with pytest.raises(DataError, match=r"shape \(2, 2\), wanted one row for each of 3 classes"):
         read_anchor_file(tmp_path / "a.npy", 3)
     np.save(tmp_path / "p.npy", np.array([{}]), allow_pickle=True)
+    np.save(tmp_path / "t.npy", np.array([["wave"]]))
     (tmp_path / "w.csv").write_text("wave,1,2\n")
-    for name in ("p.npy", "w.csv", "none.npy"):
-        with pytest.raises(DataError, match=rf"{name}: cannot be read as anchors"):
+    for name, reason in (
+        ("p.npy", "Object arrays cannot be loaded"),
+        ("t.npy", "could not convert string to float"),
+        ("w.csv", "could not convert string 'wave' to float64"),
+        ("none.npy", r"\[Errno 2\] No such file or directory"),
+    ):
+        with pytest.raises(DataError, match=rf"{name}: cannot be read as anchors: {reason}"):
             read_anchor_file(tmp_path / name, 1)
-    (tmp_path / "z.csv").write_text("1,2\n0,0\n")
-    with pytest.raises(DataError, match="the row of class 1 is zero or not finite"):
-        read_anchor_file(tmp_path / "z.csv", 2)
+    (tmp_path / "1.csv").write_text("1,2\n")
+    assert read_anchor_file(tmp_path / "1.csv", 1).tolist() == [[1.0, 2.0]]
+    for text in ("1,2\n0,0\n", "1,2\n1,nan\n", "1,2\ninf,1\n"):
+        (tmp_path / "z.csv").write_text(text)
+        with pytest.raises(DataError, match="the row of class 1 is zero or not finite"):
+            read_anchor_file(tmp_path / "z.csv", 2)
     with pytest.raises(UsageError, match=r"2 classes .* only d = 1 dimensions"):
         OrthogonalSemantic(class_counts=[1, 1], feature_dim=1, anchors_file=str(tmp_path / "a.csv"))
 
@@ -284,3 +366,10 @@ def test_semantic_loss_of_probabilities_has_the_gradient_of_the_expectation() ->
             loss(ModelOutput(None, feature), probs).backward()
         gradients.append(feature.grad)
     assert torch.allclose(*gradients, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["class_balanced", "ldam", "weights"])
+def test_docstrings_run(name: str) -> None:
+    failed, tried = doctest.testmod(importlib.import_module(f"mg_adapt.losses.{name}"))
+    assert tried > 0
+    assert failed == 0
