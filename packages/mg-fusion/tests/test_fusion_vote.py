@@ -146,6 +146,95 @@ def test_fusion_json_has_the_documented_fields() -> None:
     )
 
 
+FULL = SoftVote(
+    temperature=2.0,
+    weights={"joint": 0.75, "rgb": 0.25, "heat": 0.0},
+    class_names=("a", "ü"),
+    metric="nll",
+    value=0.5,
+    search={"best": 1},
+    baselines={"models": {}},
+    fitted_on={"clips": 3},
+    taint={"state": "known"},
+    model_temperatures={"joint": 1.0, "rgb": 0.5, "heat": 3.0},
+)
+
+
+def test_every_field_of_fusion_json_is_written_and_read_back(tmp_path: Path) -> None:
+    assert FULL.to_json() == {
+        "format": "mg-fusion",
+        "version": 2,
+        "temperature": 2.0,
+        "model_temperatures": {"joint": 1.0, "rgb": 0.5, "heat": 3.0},
+        "weights": {"joint": 0.75, "rgb": 0.25, "heat": 0.0},
+        "class_names": ["a", "ü"],
+        "metric": "nll",
+        "value": 0.5,
+        "search": {"best": 1},
+        "baselines": {"models": {}},
+        "fitted_on": {"clips": 3},
+        "taint": {"state": "known"},
+    }
+    FULL.save(tmp_path / "fusion.json")
+    assert SoftVote.load(tmp_path / "fusion.json") == FULL
+    plain = SoftVote(temperature=2.0, weights={"joint": 1.0}).to_json()
+    assert plain["version"] == 1
+    assert "model_temperatures" not in plain
+
+
+def test_temperature_and_weights_are_all_that_a_file_must_have(tmp_path: Path) -> None:
+    path = tmp_path / "fusion.json"
+    path.write_text('{"format": "mg-fusion", "version": 1, "temperature": 2, "weights": {"a": 3}}')
+    assert SoftVote.load(path) == SoftVote(temperature=2.0, weights={"a": 3.0})
+    assert isinstance(SoftVote.load(path).weights["a"], float)
+
+
+@pytest.mark.parametrize(
+    "field", ["search", "baselines", "fitted_on", "taint", "model_temperatures", "class_names", "weights"]
+)
+def test_a_field_of_the_wrong_kind_is_named(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "fusion.json"
+    for garbage in (3, [1, 2]):
+        path.write_text(json.dumps({**FULL.to_json(), field: garbage}))
+        with pytest.raises(StoreError) as caught:
+            SoftVote.load(path)
+        named = "items" if field == "weights" else field
+        assert "fusion.json: lacks or garbles a field: " in str(caught.value)
+        assert named in str(caught.value)
+        assert str(caught.value).endswith(" (fit again)")
+
+
+def test_temperatures_of_the_models_come_on_top_of_the_common_one() -> None:
+    assert FULL.temperatures_for(["rgb", "joint"]).tolist() == [1.0, 2.0]
+    assert SoftVote(temperature=2.0, weights={"a": 1.0}).temperatures_for(["a"]).tolist() == [2.0]
+    logits = np.random.default_rng(0).normal(size=(3, 4, 2))
+    expected = 0.75 * soft_vote(logits[:1], [1.0], 2.0) + 0.25 * soft_vote(logits[1:2], [1.0], 1.0)
+    np.testing.assert_allclose(FULL.predict_proba(logits), expected, atol=1e-12)
+    with pytest.raises(
+        UsageError, match=r"model temperatures: found \['a'\], wanted one for each of \['b'\]"
+    ):
+        SoftVote(temperature=1.0, weights={"b": 1.0}, model_temperatures={"a": 1.0})
+
+
+def test_a_model_that_is_missing_leaves_its_share_in_fitted_votes_too() -> None:
+    logits = np.random.default_rng(0).normal(size=(3, 2, 2))
+    present = np.array([[True, False], [True, True], [True, True]])
+    found = FULL.predict_proba(logits, present)
+    np.testing.assert_allclose(found[1], soft_vote(logits[1:2, 1:], [1.0], 1.0)[0], atol=1e-12)
+    np.testing.assert_allclose(found[0], FULL.predict_proba(logits)[0], atol=1e-12)
+
+
+def test_weights_follow_the_models_at_hand() -> None:
+    assert FULL.weights_for(["rgb", "joint"]).tolist() == [0.25, 0.75]
+    assert SoftVote(temperature=1.0, weights={"a": 1, "b": 3}).weights_for(["b", "a"]).dtype == np.float64
+    with pytest.raises(
+        UsageError, match=r"^fusion parameters: no weight for flow, depth; it knows joint, rgb"
+    ):
+        FULL.weights_for(["joint", "rgb", "flow", "depth"])
+    with pytest.raises(UsageError, match=r"^p\.json: rgb has positive weight, but no store of it was given"):
+        FULL.weights_for(["joint"], "p.json")
+
+
 @settings(max_examples=25)
 @given(votes())
 def test_the_geometric_mean_answers_like_the_weighted_sum_of_logits(case: Case) -> None:
