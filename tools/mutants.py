@@ -64,6 +64,11 @@ class Group:
 
 GROUPS = {
     "contract": Group(package="mg-data", modules=("contract",), tests=("test_contract.py",)),
+    "plugins": Group(
+        package="mg-data",
+        modules=("plugins/loading", "plugins/registry"),
+        tests=("test_plugins_registry.py",),
+    ),
     "losses": Group(
         package="mg-adapt",
         modules=("losses",),
@@ -171,7 +176,7 @@ def run(name: str, chosen: Sequence[str], folder: Path, jobs: int) -> dict[str, 
     """Test a group's mutants in ``folder``, write what came of it and return the counts."""
     prepare(GROUPS[name], folder, chosen)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [Path(sys.executable).with_name("mutmut"), "run", "--max-children", str(jobs)]
+    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", str(jobs)]
     done = subprocess.run(command, cwd=folder, env=environment, check=False)
     if done.returncode:
         raise SystemExit(f"mutmut ended with {done.returncode}")
