@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from fusion_toys import toy_scores
 
-from mg_data.contract import DataError
+from mg_data.contract import DataError, UsageError
 from mg_fusion import classification_metrics, expected_calibration_error, fit_temperature, reliability
+from mg_fusion.calibration import _root_of_slope, classwise_calibration_error
+from mg_fusion.metrics import class_groups
 from mg_fusion.table import results_table
 from mg_fusion.vote import softmax
 
@@ -49,6 +51,52 @@ def test_a_confidence_on_an_edge_falls_into_the_lower_bin() -> None:
     assert table["confidence"] == [0.5, 0.6]
 
 
+@pytest.mark.parametrize("bins", [1, 2, 7, 10, 15, 25, 50, 100])
+def test_every_edge_belongs_to_the_bin_below_it(bins: int) -> None:
+    # 0.28 * 100 is 28.000000000000004.
+    edges = np.arange(1, bins + 1) / bins
+    # Below one half another class is more probable, so each confidence stands alone in its row.
+    own = edges[edges >= 0.5]
+    table = reliability(np.stack([own, 1 - own], axis=1), np.zeros(len(own), dtype=int), bins=bins)
+    assert table["count"] == [float(edge >= 0.5) for edge in edges]
+    # Class 0 of a clip has the edge; at its truth every clip is short of 1 by what its bin holds.
+    low = np.stack([edges, 1 - edges], axis=1)
+    found = classwise_calibration_error(low, np.zeros(bins, dtype=int), bins=bins)[0]
+    assert found == pytest.approx((1 - edges).mean())
+
+
+def test_one_bin_compares_the_means() -> None:
+    assert expected_calibration_error(PROBS, LABELS, bins=1) == pytest.approx(abs(0.7 - 0.75))
+
+
+def test_errors_have_fifteen_bins_of_equal_width_unless_told_otherwise() -> None:
+    # 0.66 and 0.67 lie on both sides of 10/15; of sixteen bins they would share one.
+    assert expected_calibration_error([[0.66, 0.34], [0.67, 0.33]], [1, 0]) == pytest.approx(0.99 / 2)
+    # 0.61 and 0.62 share one of fifteen bins of equal width, but none of equally many clips.
+    probs = [[0.61, 0.39], [0.62, 0.38]]
+    measured = classification_metrics(probs, [1, 0])
+    assert measured.ece == pytest.approx(0.23 / 2)
+    assert measured.ece_mass == pytest.approx(0.99 / 2)
+    assert classwise_calibration_error(probs, [1, 0]).tolist() == pytest.approx([0.23 / 2] * 2)
+
+
+def test_top_k_is_told_for_the_k_that_leave_a_class_out() -> None:
+    assert list(classification_metrics(np.full((1, 6), 1 / 6), [0]).top_k) == [1, 3, 5]
+    assert list(classification_metrics(np.full((1, 5), 1 / 5), [0]).top_k) == [1, 3]
+    assert classification_metrics([[1.0]], [0]).top_k == {1: 1.0}
+
+
+def test_counts_are_whole_numbers_and_a_single_answer_has_its_precision() -> None:
+    measured = classification_metrics(PROBS, [0, 0, 1, 2])
+    assert [field.dtype for field in (measured.support, measured.predicted, measured.confusion)] == [
+        np.int64
+    ] * 3
+    assert measured.precision.tolist() == [1.0, 0.5, 0.0]
+    one = classification_metrics([[0.9, 0.1], [0.2, 0.8]], [0, 1])
+    assert one.precision.tolist() == [1.0, 1.0]
+    assert class_groups([]).tolist() == []
+
+
 @pytest.mark.parametrize("scale", [0.2, 1.0, 3.0])
 def test_the_fitted_temperature_undoes_a_scale(scale: float) -> None:
     generator = np.random.default_rng(0)
@@ -80,9 +128,60 @@ def test_the_fitted_temperature_stays_within_its_bounds() -> None:
         fit_temperature(np.array([[-np.inf, 0.0]]), [1])
 
 
+def test_bounds_hold_where_every_temperature_is_as_good() -> None:
+    flat = np.zeros((2, 3))
+    assert fit_temperature(flat, [0, 1], bounds=(2.0, 3.0)) == 2.0
+    assert fit_temperature(flat, [0, 1], bounds=(0.1, 0.5)) == 0.5
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (0.1, float("inf")), (-1.0, 1.0)])
+def test_bounds_out_of_order_are_refused(bounds: tuple[float, float]) -> None:
+    with pytest.raises(UsageError, match=r"bounds: found .*, wanted 0 < lowest < highest"):
+        fit_temperature([[0.0, 1.0]], [0], bounds=bounds)
+
+
+def test_what_is_added_to_all_logits_of_a_clip_changes_no_temperature() -> None:
+    logits, labels = toy_scores(50, [1.0], 0)
+    moved = logits[0] + np.where(np.arange(50) % 2, -1e4, 0)[:, None]
+    assert fit_temperature(moved, labels) == pytest.approx(fit_temperature(logits[0], labels), rel=1e-6)
+
+
+@pytest.mark.parametrize("root", [0.051, 0.3, 1.1, 2.5, 19.9])
+@pytest.mark.parametrize("power", [1, 3])
+def test_the_root_of_a_slope_is_found_in_few_steps(root: float, power: int) -> None:
+    asked = []
+
+    def slope(tau: float) -> tuple[float, float]:
+        asked.append(tau)
+        apart = 1 / tau - 1 / root
+        return apart**power, power * apart ** (power - 1)
+
+    assert _root_of_slope(slope, 0.05, 20.0) == pytest.approx(root, rel=1e-9)
+    assert 0.05 <= min(asked) <= max(asked) <= 20.0
+    # By halving alone it takes 39 steps, however simple the function.
+    assert len(asked) <= (15 if power == 1 else 60)
+
+
+@pytest.mark.parametrize("steep", [1e-3, 1.0, 1e3, 1e6])
+def test_a_slope_that_newtons_steps_overshoot_is_halved(steep: float) -> None:
+    def slope(tau: float) -> tuple[float, float]:
+        value = float(np.arctan(steep * (1 / tau - 2)))
+        return value, steep / (1 + (steep * (1 / tau - 2)) ** 2)
+
+    assert _root_of_slope(slope, 0.05, 20.0) == pytest.approx(0.5, rel=1e-9)
+    # A wrong growth, even none, costs time and not the answer.
+    assert _root_of_slope(lambda tau: (slope(tau)[0], 0.0), 0.05, 20.0) == pytest.approx(0.5, rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("probs", "labels", "text"),
     [
+        ([[0.5, 0.5], [0.6, 0.402]], [0, 0], r"a row sums to 1\.002, wanted 1"),
+        ([[0.9, 0.102], [0.3, 0.2]], [0, 0], r"a row sums to 0\.5, wanted 1"),
+        ([[0.5, 0.4], [0.9, 0.5]], [0, 0], r"a row sums to 1\.4, wanted 1"),
+        ([0.5, 0.5], [0, 0], r"found shape \(2,\), wanted \(clips, classes\)"),
+        ([[-0.5, 1.5]], [0], "negative or non-finite"),
+        ([[0.5, 0.5]], [-1], r"1 of 1 are outside 0\.\.1"),
         ([[2.0, 1.0]], [0], "a row sums to 3"),
         ([[np.nan, 1.0]], [0], "negative or non-finite"),
         ([[0.5, 0.5]], [2], r"outside 0\.\.1"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mg_data.contract import DataError, StoreError, UsageError
 from mg_fusion import SoftVote, soft_vote
 from mg_fusion.fusers import log_mean, majority
+from mg_fusion.vote import check_weights
 
 Case = tuple[np.ndarray, np.ndarray, float]
 
@@ -82,8 +83,15 @@ def test_a_missing_model_leaves_its_share_to_the_others() -> None:
 
 
 def test_a_clip_that_no_model_answers_is_an_error() -> None:
-    with pytest.raises(DataError, match="1 of 2 clips have no answer from a model of positive weight"):
-        soft_vote(np.zeros((2, 2, 3)), [1, 0], 1.0, [[True, False], [True, True]])
+    with pytest.raises(DataError, match=r"1 of 3 clips have no answer from a model .* \(first rows \[1\]\)"):
+        soft_vote(np.zeros((2, 3, 3)), [1, 0], 1.0, [[True, False, True], [True, True, True]])
+
+
+def test_shares_are_worked_out_in_double_precision() -> None:
+    # As halves they would add up to infinity.
+    assert check_weights(np.array([6e4, 2e4], dtype=np.float16), 2).tolist() == pytest.approx(
+        [0.75, 0.25], rel=1e-3
+    )
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,6 @@ def _bin_of(values: FloatArray, bins: int, scheme: Scheme) -> NDArray[np.int64]:
         raise SettingError(f"bins: found {bins}, wanted at least 1")
     if scheme not in SCHEMES:
         raise SettingError(f"scheme: found {scheme!r}, wanted one of {', '.join(SCHEMES)}")
-    if scheme == "width":
-        return np.clip(np.ceil(values * bins).astype(np.int64) - 1, 0, bins - 1)
     return np.searchsorted(_edges(values, bins, scheme), values, side="left").astype(np.int64)
 
 
