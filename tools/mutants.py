@@ -90,8 +90,8 @@ GROUPS = {
             "choosing",
         ),
         tests=(
-            *("test_fusion_search.py", "test_fusion_calibrators.py", "test_fusion_compare.py"),
-            *("test_fusion_fusers.py", "test_fusion_docs.py"),
+            *("test_fusion_search.py", "test_fusion_search_by_hand.py", "test_fusion_calibrators.py"),
+            *("test_fusion_compare.py", "test_fusion_fusers.py", "test_fusion_docs.py"),
         ),
     ),
 }

@@ -48,7 +48,7 @@ def undominated(logits: FloatArray, present: BoolArray) -> BoolArray:
             silent = np.asarray(~present[model, rows])[:, None, None]
             above &= (block[:, :, None] > block[:, None, :]) | silent
             not_below &= (block[:, :, None] >= block[:, None, :]) | silent
-        # ruled[n, a, b]: a rules b out. A clip that no model answers rules nothing out.
+        # ruled[n, a, b]: a rules b out. A clip that no model answers keeps its first class alone.
         answered = np.asarray(present[:, rows].any(axis=0))[:, None, None]
         ruled = (above & answered) | (not_below & earlier)
         possible[rows] = np.logical_not(ruled.any(axis=1))

@@ -1,0 +1,362 @@
+"""The parts of the search against plain definitions: intervals, optima, curves, what a search was told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mg_fusion.calibrators import Calibrator, fit_calibrator, isotonic_fit
+from mg_fusion.convex import lowest_nll
+from mg_fusion.errors import ScoresError, SettingError
+from mg_fusion.intervals import bootstrap_interval, group_index, metric_intervals
+from mg_fusion.minimise import fit_linear, minimise
+from mg_fusion.objective import undominated
+
+RIGHT, WRONG = [0.8, 0.2], [0.4, 0.6]
+ZEROS = np.zeros(2, dtype=np.int64)
+
+
+def test_two_clips_are_drawn_as_none_one_or_both_of_them() -> None:
+    # Of two draws from a right and a wrong answer a quarter are twice right, a quarter twice wrong.
+    probs, other = np.array([RIGHT, WRONG]), np.array([WRONG, WRONG])
+    wide = bootstrap_interval(probs, other, ZEROS, "accuracy", rounds=300)
+    assert wide == {
+        "low": 0.0,
+        "high": 1.0,
+        "gain": 0.5,
+        "gain_low": 0.0,
+        "gain_high": 1.0,
+        "level": 0.95,
+        "groups": 2,
+        "rounds": 300,
+        "seed": 0,
+    }
+    narrow = bootstrap_interval(probs, other, ZEROS, "accuracy", level=0.4, rounds=300, seed=5)
+    assert (narrow["low"], narrow["high"], narrow["level"], narrow["seed"]) == (0.5, 0.5, 0.4, 5)
+    together = bootstrap_interval(probs, other, ZEROS, "accuracy", ["v", "v"])
+    assert (together["low"], together["high"], together["groups"], together["rounds"]) == (0.5, 0.5, 1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("metric", "ours", "theirs"),
+    [
+        ("accuracy", 0.5, 0.0),
+        # Class 0 alone occurs; answered once: F1 = 2 * 1 / (2 + 1).
+        ("macro_f1", 2 / 3, 0.0),
+        ("mean_class_accuracy", 0.5, 0.0),
+        ("nll", -(np.log(0.8) + np.log(0.4)) / 2, -np.log(0.4)),
+        ("brier", (0.08 + 0.72) / 2, 0.72),
+    ],
+)
+def test_the_gain_of_every_metric_is_positive_where_it_is_better(
+    metric: Any, ours: float, theirs: float
+) -> None:
+    probs, other = np.array([RIGHT, WRONG]), np.array([WRONG, WRONG])
+    found = bootstrap_interval(probs, other, ZEROS, metric, ["v", "v"], rounds=3)
+    sign = -1 if metric in ("nll", "brier") else 1
+    assert found["low"] == found["high"] == pytest.approx(ours)
+    for name in ("gain", "gain_low", "gain_high"):
+        assert found[name] == pytest.approx(sign * (ours - theirs))
+    assert metric_intervals(probs, ZEROS, ["v", "v"], metrics=[metric], rounds=3) == {
+        metric: {"low": found["low"], "high": found["high"]},
+        "level": 0.95,
+        "groups": 1,
+        "rounds": 3,
+        "seed": 0,
+    }
+
+
+def test_intervals_are_of_all_metrics_unless_told_otherwise_and_refuse_what_makes_none() -> None:
+    probs = np.array([RIGHT, WRONG])
+    found = metric_intervals(probs, ZEROS, level=0.5, rounds=20, seed=3)
+    assert list(found)[:5] == ["accuracy", "macro_f1", "mean_class_accuracy", "nll", "brier"]
+    assert (found["level"], found["groups"], found["rounds"], found["seed"]) == (0.5, 2, 20, 3)
+    again = bootstrap_interval(probs, probs, ZEROS, "nll", level=0.5, rounds=20, seed=3)
+    assert found["nll"] == {"low": again["low"], "high": again["high"]}
+    assert metric_intervals(probs, ZEROS)["rounds"] == 1000
+    for options, text in (
+        ({"level": 0.0}, "level: found 0.0"),
+        ({"level": 1.0}, "level: found 1.0"),
+        ({"rounds": 0}, "rounds: found 0"),
+        ({"metrics": []}, "metrics: found none"),
+        ({"metrics": ["ece"]}, "metric: found 'ece', wanted one of accuracy, macro_f1"),
+    ):
+        with pytest.raises(SettingError, match=text):
+            metric_intervals(probs, ZEROS, **options)  # type: ignore[arg-type]
+    assert metric_intervals(probs, ZEROS, rounds=1)["rounds"] == 1
+
+
+def test_a_probability_of_zero_costs_twelve_decades_in_intervals_too() -> None:
+    certain = np.array([[0.0, 1.0]] * 2)
+    found = bootstrap_interval(certain, certain, ZEROS, "nll", rounds=2)
+    assert found["low"] == pytest.approx(12 * np.log(10))
+
+
+def test_groups_are_numbered_by_name() -> None:
+    assert group_index(None, 3).tolist() == [0, 1, 2]
+    assert group_index(["b", "a", "b"], 3).tolist() == [1, 0, 1]
+    with pytest.raises(ScoresError, match=r"groups: found shape \(2,\), wanted \(3,\)"):
+        group_index(["a", "b"], 3)
+
+
+def nll(weights: np.ndarray, target: np.ndarray, present: np.ndarray) -> float:
+    return -float(np.log((weights @ target) / (weights @ present)).mean())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_no_weights_nearby_or_on_a_grid_have_a_lower_nll(seed: int, masked: bool) -> None:
+    generator = np.random.default_rng(seed)
+    target = generator.random((3, 40)) ** 3 + 1e-6
+    present = np.ones((3, 40), dtype=bool)
+    if masked:
+        present = generator.random((3, 40)) < 0.8
+        present[0] |= ~present.any(axis=0)
+        target = target * present
+    found = lowest_nll(target, present)
+    assert found.sum() == pytest.approx(1.0)
+    assert (found >= 0).all()
+    best = nll(found, target, present)
+    for _ in range(200):
+        other = np.abs(found + generator.normal(size=3) * 10.0 ** generator.uniform(-6, -1))
+        assert best <= nll(other, target, present) + 1e-12
+    if not masked:
+        np.testing.assert_array_equal(lowest_nll(target), found)
+        for weights in generator.dirichlet(np.ones(3), 300):
+            assert best <= nll(weights, target, present) + 1e-12
+
+
+def test_a_model_that_is_worse_everywhere_has_no_weight() -> None:
+    assert lowest_nll([[0.9, 0.8], [0.5, 0.4]]).tolist() == [1.0, 0.0]
+    assert lowest_nll([[0.9, 0.0], [0.0, 0.0]]).tolist() == pytest.approx([1.0, 0.0])
+    assert lowest_nll([[0.3, 0.2]]).tolist() == [1.0]
+
+
+def test_a_quadratic_is_minimised_and_the_start_stays_as_it_was() -> None:
+    curve, place = np.diag([1.0, 10.0, 300.0]), np.array([1.0, -2.0, 3.0])
+    asked: list[float] = []
+
+    def objective(point: np.ndarray) -> tuple[float, np.ndarray]:
+        apart = point - place
+        asked.append(float(apart @ curve @ apart) / 2)
+        return asked[-1], curve @ apart
+
+    start = np.zeros(3)
+    found = minimise(objective, start)
+    assert found == pytest.approx(place, abs=1e-6)
+    assert start.tolist() == [0.0, 0.0, 0.0]
+    assert len(asked) < 40
+    np.testing.assert_array_equal(minimise(objective, start, steps=0), start)
+    one = minimise(objective, start, steps=1)
+    assert objective(one)[0] < objective(start)[0]
+    assert not np.allclose(one, place, atol=1e-3)
+    np.testing.assert_array_equal(minimise(objective, place), place)
+
+
+def test_a_curved_valley_is_followed_to_its_end() -> None:
+    asked = []
+
+    def rosenbrock(point: np.ndarray) -> tuple[float, np.ndarray]:
+        x, y = point
+        asked.append(1)
+        slope = np.array([-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)])
+        return 100 * (y - x * x) ** 2 + (1 - x) ** 2, slope
+
+    assert minimise(rosenbrock, np.array([-1.2, 1.0]), tolerance=1e-10) == pytest.approx([1.0, 1.0], abs=1e-6)
+    assert len(asked) < 80
+
+
+def test_a_step_into_infinity_is_shortened() -> None:
+    def barrier(point: np.ndarray) -> tuple[float, np.ndarray]:
+        if point[0] <= 0:
+            return np.inf, np.array([np.nan])
+        return float(1e-3 / point[0] + 5 * point[0]), np.array([-1e-3 / point[0] ** 2 + 5])
+
+    assert minimise(barrier, np.array([1.0])) == pytest.approx([np.sqrt(1e-3 / 5)], rel=1e-4)
+
+
+@pytest.mark.parametrize("from_start", [False, True])
+def test_the_regression_is_where_its_own_objective_is_flat(from_start: bool) -> None:
+    generator = np.random.default_rng(0)
+    features, labels = generator.normal(size=(60, 3)) * [1, 5, 0.2], generator.integers(0, 4, 60)
+    ridge, ridge_bias = 0.7, 0.3
+    start = (generator.normal(size=(4, 3)), generator.normal(size=4)) if from_start else None
+    first_w, first_b = start if start is not None else (np.zeros((4, 3)), np.zeros(4))
+
+    def penalised(matrix: np.ndarray, bias: np.ndarray) -> float:
+        scores = features @ matrix.T + bias
+        likelihood = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(60), labels]
+        pull = ridge / 2 * ((matrix - first_w) ** 2).sum() + ridge_bias / 2 * ((bias - first_b) ** 2).sum()
+        return float(likelihood.sum() + pull)
+
+    matrix, bias = fit_linear(features, labels, classes=4, ridge=ridge, ridge_bias=ridge_bias, start=start)
+    assert (matrix.shape, bias.shape) == ((4, 3), (4,))
+    best = penalised(matrix, bias)
+    for _ in range(100):
+        size = 10.0 ** generator.uniform(-3, 0)
+        other = penalised(
+            matrix + size * generator.normal(size=(4, 3)), bias + size * generator.normal(size=4)
+        )
+        assert best < other
+    for index in np.ndindex(4, 3):
+        moved = matrix.copy()
+        moved[index] += 1e-4
+        back = matrix.copy()
+        back[index] -= 1e-4
+        assert penalised(moved, bias) - penalised(back, bias) == pytest.approx(0.0, abs=2e-8)
+    for c in range(4):
+        moved, back = bias.copy(), bias.copy()
+        moved[c] += 1e-4
+        back[c] -= 1e-4
+        assert penalised(matrix, moved) - penalised(matrix, back) == pytest.approx(0.0, abs=2e-8)
+
+
+def test_features_of_any_size_do_not_overflow_the_regression() -> None:
+    features = np.array([[2e3, 0.0], [-2e3, 0.0]])
+    matrix, bias = fit_linear(features, [0, 1], classes=2, ridge=1e-8)
+    assert np.isfinite(matrix).all()
+    assert ((features @ matrix.T + bias).argmax(axis=1) == [0, 1]).all()
+
+
+def test_isotonic_corners_by_hand() -> None:
+    # 2.0 stands twice, with mean 0.5; 3 and 4 would fall from 1 to 0 and are pooled; 5 to 7 are flat.
+    values = np.array([1.0, 2, 2, 3, 4, 5, 6, 7])
+    targets = np.array([0.0, 0, 1, 1, 0, 1, 1, 1])
+    x, y = isotonic_fit(values, targets)
+    assert x.tolist() == [1.0, 2.0, 4.0, 5.0, 7.0]
+    assert y.tolist() == [0.0, 0.5, 0.5, 1.0, 1.0]
+    x, y = isotonic_fit(np.array([1.0, 2.0]), np.array([1.0, 0.0]))
+    assert (x.tolist(), y.tolist()) == ([1.0, 2.0], [0.5, 0.5])
+    x, y = isotonic_fit(np.array([3.0]), np.array([1.0]))
+    assert (x.tolist(), y.tolist()) == ([3.0], [1.0])
+
+
+def test_every_field_of_a_calibration_is_written_and_read_back(tmp_path: Path) -> None:
+    full = Calibrator(
+        method="vector",
+        classes=2,
+        fitted={"scale": [1.0, 2.0], "bias": [0.5, -0.5]},
+        options={"shrinkage": 1.0},
+        model="joint",
+        class_names=("a", "ü"),
+        before={"nll": 1.0},
+        after={"nll": 0.5},
+        cross_fitted={"folds": 2},
+        fitted_on={"clips": 3},
+        taint={"state": "known"},
+    )
+    assert full.to_json() == {
+        "format": "mg-calibration",
+        "version": 1,
+        "method": "vector",
+        "classes": 2,
+        "fitted": {"scale": [1.0, 2.0], "bias": [0.5, -0.5]},
+        "options": {"shrinkage": 1.0},
+        "model": "joint",
+        "class_names": ["a", "ü"],
+        "before": {"nll": 1.0},
+        "after": {"nll": 0.5},
+        "cross_fitted": {"folds": 2},
+        "fitted_on": {"clips": 3},
+        "taint": {"state": "known"},
+    }
+    full.save(tmp_path / "c.json")
+    assert Calibrator.load(tmp_path / "c.json") == full
+    assert full.parameters == 4
+    # softmax(w * L + b) of the centred logits (1, -1): (1.5, -2.5).
+    assert full.predict_proba([[3.0, 1.0]])[0, 0] == pytest.approx(1 / (1 + np.exp(-4.0)))
+
+
+def test_matrix_and_diagonal_by_hand() -> None:
+    matrix = Calibrator(method="matrix", classes=2, fitted={"matrix": [[1, 2], [0, 1]], "bias": [0.5, 0.0]})
+    # L = (1, -1): (1 - 2 + 0.5, -1).
+    assert matrix.predict_proba([[2.0, 0.0]])[0, 0] == pytest.approx(1 / (1 + np.exp(-0.5)))
+    assert matrix.parameters == 6
+    diagonal = Calibrator(method="matrix-diagonal", classes=2, fitted={"scale": [2, 1]})
+    assert diagonal.predict_proba([[2.0, 0.0]])[0, 0] == pytest.approx(1 / (1 + np.exp(-3.0)))
+    warm = Calibrator(method="temperature", classes=2, fitted={"tau": 2.0})
+    assert warm.predict_proba([[2.0, 0.0]])[0, 0] == pytest.approx(1 / (1 + np.exp(-1.0)))
+    assert warm.parameters == 1
+
+
+def test_curves_by_hand() -> None:
+    # p = (0.75, 0.25).
+    logits = [[np.log(3.0), 0.0]]
+    lines = {"x": [[0.5, 1.0], [0.0, 0.5]], "y": [[0.0, 1.0], [0.2, 0.6]]}
+    isotonic = Calibrator(method="isotonic", classes=2, fitted=lines)
+    assert isotonic.predict_proba(logits)[0].tolist() == pytest.approx([0.5 / 0.9, 0.4 / 0.9])
+    steps = {"edges": [[0.5], [0.25]], "levels": [[0.1, 0.6], [0.2, 0.9]]}
+    histogram = Calibrator(method="histogram", classes=2, fitted=steps)
+    assert histogram.predict_proba(logits)[0].tolist() == pytest.approx([0.75, 0.25])
+    blank = Calibrator(method="histogram", classes=2, fitted={"edges": [[], []], "levels": [[0], [0]]})
+    assert blank.predict_proba(logits)[0].tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    "fitted",
+    [
+        {"x": [[0.0, 1.0]], "y": [[0.0, 1.0]]},
+        {"x": [[0.0, 1.0]] * 2},
+        {"x": [[1.0, 0.0]] * 2, "y": [[0.0, 1.0]] * 2},
+        {"x": [[1.0, 1.0]] * 2, "y": [[0.0, 1.0]] * 2},
+        {"x": [[0.0, 1.0]] * 2, "y": [[-0.1, 1.0]] * 2},
+        {"x": [[0.0, 1.0]] * 2, "y": [[0.0]] * 2},
+        {"x": [[]] * 2, "y": [[]] * 2},
+    ],
+)
+def test_curves_that_are_none_are_refused(fitted: dict[str, Any]) -> None:
+    with pytest.raises(ScoresError, match=r"calibration isotonic.*fit again"):
+        Calibrator(method="isotonic", classes=2, fitted=fitted).predict_proba([[1.0, 0.0]])
+
+
+def test_a_histogram_by_hand() -> None:
+    # p of class 0 is 0.75 twice and 0.25 once; of two bins the upper one holds a hit and a miss.
+    logits = [[np.log(3.0), 0.0], [np.log(3.0), 0.0], [0.0, np.log(3.0)]]
+    found = fit_calibrator(logits, [0, 1, 1], "histogram", bins=2)
+    assert found.fitted == {"edges": [[0.5], [0.5]], "levels": [[0.0, 0.5], [0.5, 1.0]]}
+    assert found.options == {"bins": 2}
+    finer = fit_calibrator(logits, [0, 1, 1], "histogram", bins=4)
+    # Empty bins say their middle; 0.75 and 0.25 stand on edges and belong below them.
+    assert finer.fitted["levels"] == [[0.0, 0.375, 0.5, 0.875], [0.5, 0.375, 1.0, 0.875]]
+    assert len(fit_calibrator(logits, [0, 1, 1], "histogram").fitted["levels"][0]) == 15
+
+
+@pytest.mark.parametrize("method", ["vector", "matrix-diagonal"])
+def test_a_scale_for_each_class_is_where_its_penalised_likelihood_is_flat(method: Any) -> None:
+    generator = np.random.default_rng(1)
+    logits, labels = generator.normal(size=(50, 3)) * 2, generator.integers(0, 3, 50)
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    tau = fit_calibrator(logits, labels).fitted["tau"]
+    found = fit_calibrator(logits, labels, method, shrinkage=0.5)
+    assert found.options == {"shrinkage": 0.5}
+    assert set(found.fitted) == ({"scale", "bias"} if method == "vector" else {"scale"})
+
+    def penalised(flat: np.ndarray) -> float:
+        scores = centred * flat[:3] + flat[3:]
+        likelihood = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(50), labels]
+        return float(likelihood.sum() + 0.25 * (((flat[:3] - 1 / tau) ** 2).sum() + (flat[3:] ** 2).sum()))
+
+    point = np.array([*found.fitted["scale"], *found.fitted.get("bias", [0.0] * 3)])
+    for place in range(6 if method == "vector" else 3):
+        step = 1e-4 * np.eye(6)[place]
+        assert penalised(point + step) - penalised(point - step) == pytest.approx(0.0, abs=2e-8)
+
+
+def test_a_class_is_ruled_out_by_one_that_every_answering_model_ranks_above_it() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(30):
+        logits = generator.integers(0, 3, (2, 5, 4)).astype(float)
+        present = generator.random((2, 5)) < 0.7
+        found = undominated(logits, present)
+        for clip in range(5):
+            answering = [logits[m, clip] for m in range(2) if present[m, clip]]
+            for b in range(4):
+                strictly = bool(answering) and any(
+                    all(row[a] > row[b] for row in answering) for a in range(4)
+                )
+                # Also of a clip that nobody answers: all is 0, and the answer the first class.
+                by_place = any(all(row[a] >= row[b] for row in answering) for a in range(b))
+                assert found[clip, b] == (not strictly and not by_place)
