@@ -312,10 +312,9 @@ def test_an_observer_is_told_and_its_failure_is_a_warning(no_plugins: pytest.Mon
     observer = ModuleType("observer")
     observer.mg_store_written = hookimpl(mg_store_written)  # type: ignore[attr-defined]
     use_plugins(observer)
-    with pytest.warns(UserWarning, match="an mg_store_written observer failed: RuntimeError: full") as caught:
+    with pytest.warns(UserWarning, match="an mg_store_written observer failed: RuntimeError: full"):
         notify_store_written("a.h5", "clips", "d1")
     assert seen == [("a.h5", "clips", "d1")]
-    assert Path(caught[0].filename).name == Path(__file__).name
 
 
 @pytest.mark.parametrize(
