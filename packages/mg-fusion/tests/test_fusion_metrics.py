@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from fusion_toys import toy_scores
 
 from mg_data.contract import DataError, UsageError
 from mg_fusion import classification_metrics, expected_calibration_error, fit_temperature, reliability
-from mg_fusion.calibration import _root_of_slope, classwise_calibration_error
+from mg_fusion.calibration import _root_of_slope, check_probs, classwise_calibration_error
 from mg_fusion.metrics import class_groups
 from mg_fusion.table import results_table
 from mg_fusion.vote import softmax
@@ -95,6 +97,7 @@ def test_counts_are_whole_numbers_and_a_single_answer_has_its_precision() -> Non
     one = classification_metrics([[0.9, 0.1], [0.2, 0.8]], [0, 1])
     assert one.precision.tolist() == [1.0, 1.0]
     assert class_groups([]).tolist() == []
+    assert check_probs(PROBS.astype(np.float32)).dtype == np.float64
 
 
 @pytest.mark.parametrize("scale", [0.2, 1.0, 3.0])
@@ -144,6 +147,33 @@ def test_what_is_added_to_all_logits_of_a_clip_changes_no_temperature() -> None:
     logits, labels = toy_scores(50, [1.0], 0)
     moved = logits[0] + np.where(np.arange(50) % 2, -1e4, 0)[:, None]
     assert fit_temperature(moved, labels) == pytest.approx(fit_temperature(logits[0], labels), rel=1e-6)
+
+
+def test_the_temperatures_slope_knows_how_fast_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Callable[[float], tuple[float, float]]] = []
+
+    def keep(slope: Callable[[float], tuple[float, float]], low: float, high: float) -> float:
+        kept.append(slope)
+        return low
+
+    monkeypatch.setattr("mg_fusion.calibration._root_of_slope", keep)
+    logits, labels = toy_scores(50, [1.0], 0)
+    fit_temperature(logits[0], labels)
+    for tau in (0.5, 1.0, 3.0):
+        above, below = kept[0](1 / (1 / tau + 1e-5))[0], kept[0](1 / (1 / tau - 1e-5))[0]
+        assert kept[0](tau)[1] == pytest.approx((above - below) / 2e-5, rel=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high", "root"), [(2.0, 20.0, 5.0), (0.05, 0.5, 0.1)])
+def test_no_temperature_outside_the_bounds_is_tried(low: float, high: float, root: float) -> None:
+    asked = []
+
+    def slope(tau: float) -> tuple[float, float]:
+        asked.append(tau)
+        return 1 / tau - 1 / root, 1.0
+
+    assert _root_of_slope(slope, low, high) == pytest.approx(root)
+    assert low * (1 - 1e-12) <= min(asked) <= max(asked) <= high * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("root", [0.051, 0.3, 1.1, 2.5, 19.9])

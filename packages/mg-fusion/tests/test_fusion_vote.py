@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mg_data.contract import DataError, StoreError, UsageError
 from mg_fusion import SoftVote, soft_vote
 from mg_fusion.fusers import log_mean, majority
-from mg_fusion.vote import check_weights
+from mg_fusion.vote import check_scores, check_weights
 
 Case = tuple[np.ndarray, np.ndarray, float]
 
@@ -85,6 +85,23 @@ def test_a_missing_model_leaves_its_share_to_the_others() -> None:
 def test_a_clip_that_no_model_answers_is_an_error() -> None:
     with pytest.raises(DataError, match=r"1 of 3 clips have no answer from a model .* \(first rows \[1\]\)"):
         soft_vote(np.zeros((2, 3, 3)), [1, 0], 1.0, [[True, False, True], [True, True, True]])
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (0, 3, 2), (2, 3, 0), (1, 2, 3, 4)])
+def test_scores_are_of_models_clips_and_classes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match=r"logits: found shape .*, wanted \(models, clips, classes\)"):
+        check_scores(np.zeros(shape), None)
+    assert check_scores(np.zeros((2, 0, 3)), None)[0].shape == (2, 0, 3)
+
+
+def test_what_is_absent_becomes_zero_and_all_is_double_precision() -> None:
+    given_scores = np.array([[[1, 2], [np.nan, 4]]], dtype=np.float32)
+    scores, mask = check_scores(given_scores, [[1, 0]])
+    assert scores.tolist() == [[[1.0, 2.0], [0.0, 0.0]]]
+    assert (scores.dtype, mask.dtype) == (np.float64, np.bool_)
+    assert check_scores(given_scores[:, :1], None)[0].dtype == np.float64
+    with pytest.raises(DataError, match=r"present: found shape \(2,\), wanted \(1, 2\) \(models, clips\)"):
+        check_scores(given_scores, [1, 0])
 
 
 def test_shares_are_worked_out_in_double_precision() -> None:

@@ -80,7 +80,7 @@ def _bin_of(values: FloatArray, bins: int, scheme: Scheme) -> NDArray[np.int64]:
 def _gap(values: FloatArray, right: BoolArray, bins: int, scheme: Scheme) -> float:
     """Return sum_b |mean value - share right| n_b / N."""
     index = _bin_of(values, bins, scheme)
-    apart = np.bincount(index, weights=values - right, minlength=bins)
+    apart = np.bincount(index, weights=values - right)
     return float(np.abs(apart).sum() / len(values))
 
 
