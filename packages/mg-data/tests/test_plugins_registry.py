@@ -14,7 +14,7 @@ import pytest
 
 from mg_data.contract import CommandSpec, DatasetSpec, LossSpec, PluginError, StageSpec, hookimpl
 from mg_data.contract.version import PROJECT_NAME
-from mg_data.plugins.loading import PluginInfo, _identity, load_plugins, normalise
+from mg_data.plugins.loading import PluginInfo, _discover, _identity, load_plugins, normalise
 from mg_data.plugins.registry import (
     KINDS,
     Registry,
@@ -54,7 +54,9 @@ def plugin(**hooks: Any) -> ModuleType:
     return module
 
 
-def built(*, strict: bool = False, kinds: tuple[str, ...] = tuple(KINDS), **plugins: ModuleType) -> Registry:
+def built(
+    *, strict: str | None = None, kinds: tuple[str, ...] = tuple(KINDS), **plugins: ModuleType
+) -> Registry:
     """Return the registry of plugins by their distributions' names, each of version 1.2."""
     manager = SimpleNamespace(list_name_plugin=lambda: list(plugins.items()))
     infos = [
@@ -63,7 +65,9 @@ def built(*, strict: bool = False, kinds: tuple[str, ...] = tuple(KINDS), **plug
         if module is not None
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MG_STRICT_PLUGINS", "1" if strict else "0")
+        patch.delenv("MG_STRICT_PLUGINS", raising=False)
+        if strict is not None:
+            patch.setenv("MG_STRICT_PLUGINS", strict)
         return build_registry(manager, infos, kinds)  # type: ignore[arg-type]
 
 
@@ -120,6 +124,45 @@ def test_name_and_version_are_those_of_the_header(tmp_path: Path) -> None:
     assert _identity(metadata.PathDistribution(older)) == ("older", "3")
 
 
+def test_the_header_is_read_without_parsing_all_of_it() -> None:
+    header = "Metadata-Version: 2.1\nName: theirs \nSummary: a: b\n folded\nVersion: 1.2\n"
+    text = f"{header}\nName: of the text\n\nVersion: 9\n"
+    quick = SimpleNamespace(read_text={"METADATA": text}.get)
+    assert _identity(quick) == ("theirs", "1.2")  # type: ignore[arg-type]
+    for other in ({"METADATA": "Name: theirs\n\n"}.get, {}.get):
+        slow = SimpleNamespace(read_text=other, metadata={"Name": "parsed"}, version="3")
+        assert _identity(slow) == ("parsed", "3")  # type: ignore[arg-type]
+
+
+def test_an_entry_point_of_no_distribution_goes_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [
+        metadata.EntryPoint("My.Plugin", module, "mg.plugins")
+        for module in ("nothing_here.z", "nothing_here.a")
+    ]
+    monkeypatch.setattr(metadata, "entry_points", lambda group: entries if group == "mg.plugins" else [])
+    found = [(name, version, entry.value) for name, version, entry in _discover()]
+    assert found == [("my-plugin", "?", "nothing_here.a"), ("my-plugin", "?", "nothing_here.z")]
+    swapped = [
+        metadata.EntryPoint(name, module, "mg.plugins") for name, module in (("p", "m.z"), ("P", "m.a"))
+    ]
+    entries[:] = sorted(swapped)
+    assert [entry.value for _, _, entry in _discover()] == ["m.a", "m.z"]
+    entries.reverse()
+    assert [entry.value for _, _, entry in _discover()] == ["m.a", "m.z"]
+
+
+def test_a_module_behind_two_entry_points_is_registered_once(site: Path) -> None:
+    add_distribution(site, "twice", LOSSES.format(name="l1"))
+    (site / "twice-1.2.dist-info" / "entry_points.txt").write_text(
+        "[mg.plugins]\ntwice = twice_of_registry_test\nagain = twice_of_registry_test\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MG_PLUGINS", "twice")
+        manager, infos = load_plugins()
+    assert [info.status for info in infos if info.distribution == "twice"] == ["loaded", "loaded"]
+    assert [name for name, _ in manager.list_name_plugin()] == ["twice"]
+
+
 def test_plugins_are_loaded_in_the_order_of_their_names_and_those_not_named_are_ignored(site: Path) -> None:
     add_distribution(site, "Some_Losses", LOSSES.format(name="l1"))
     add_distribution(site, "another", "raise SystemError('not wanted')")
@@ -157,7 +200,7 @@ def test_an_allowed_name_that_is_not_installed_is_an_error(site: Path) -> None:
             "PluginError: broken 1.2: mg_store_written has no argument 'colour' (it has: path, kind, digest)",
         ),
         (
-            "from mg_data.contract import hookimpl\n@hookimpl\ndef mg_register_losses(x): ...",
+            "from mg_data.contract import hookimpl\nmg_a = 3\n@hookimpl\ndef mg_register_losses(x): ...",
             "PluginError: broken 1.2: mg_register_losses has no argument 'x' (it has: none)",
         ),
         (
@@ -236,8 +279,10 @@ def test_a_hook_that_fails_takes_nothing_else_with_it() -> None:
     theirs = plugin(mg_register_datasets=RuntimeError("x"), mg_register_losses=[loss("a")])
     records = built(theirs=theirs, last=plugin(mg_register_losses=[loss("z")]))
     assert list(records.losses) == ["z", "a"]
+    for word in ("", "0"):
+        assert list(built(theirs=theirs, strict=word).losses) == ["a"]
     with pytest.raises(PluginError, match=r"^plugin theirs: mg_register_datasets: x$"):
-        built(theirs=theirs, strict=True)
+        built(theirs=theirs, strict="1")
 
 
 def test_a_plugin_that_was_blocked_has_no_records() -> None:
@@ -248,17 +293,17 @@ def test_a_name_of_two_or_three_plugins_belongs_to_none() -> None:
     same = plugin(mg_register_losses=[loss("a"), loss("b")])
     three = {
         "p": same,
-        "q": plugin(mg_register_losses=[loss("a")]),
+        "q": plugin(mg_register_losses=[loss("a"), loss("c")]),
         "r": plugin(mg_register_losses=[loss("a")]),
     }
     records = built(**three)
-    assert list(records.losses) == ["b"]
+    assert list(records.losses) == ["b", "c"]
     text = "losses 'a' is registered by p and q and r: uninstall one, or allow one by MG_PLUGINS"
     assert records.conflicts == (text,)
     with pytest.raises(PluginError, match=f"^{text}$"):
         records.get("losses", "a")
     with pytest.raises(PluginError, match=f"^{text}$"):
-        built(strict=True, **three)
+        built(strict="1", **three)
     with pytest.raises(PluginError, match=r"did you mean 'b'|known: b"):
         records.get("losses", "bb")
 
@@ -326,6 +371,7 @@ def test_an_observer_is_told_and_its_failure_is_a_warning(no_plugins: pytest.Mon
         ("nothing_here:f", "factory 'nothing_here:f' cannot be imported: No module named 'nothing_here'"),
         ("os.path:joyn", "factory 'os.path:joyn': module os.path has no 'joyn'"),
         ("pathlib:Path.nothing", "factory 'pathlib:Path.nothing': module pathlib has no 'Path.nothing'"),
+        ("os.path:join:x", "factory 'os.path:join:x': module os.path has no 'join:x'"),
         ("os.path:sep", "factory 'os.path:sep' is no callable"),
     ],
 )
