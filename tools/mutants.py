@@ -39,11 +39,13 @@ class Group:
     Args:
         modules: names of modules or folders below the package's module.
         tests: files below the package's ``tests`` that must notice: quick ones, without subprocesses.
+        without: tests of these files that are too slow, in the words of pytest's ``-k``.
     """
 
     package: str
     modules: tuple[str, ...]
     tests: tuple[str, ...]
+    without: str = ""
 
     @property
     def sources(self) -> Path:
@@ -83,16 +85,23 @@ GROUPS = {
             *("test_fusion_commands.py", "test_fusion_docs.py"),
         ),
     ),
+    "optima": Group(
+        package="mg-fusion",
+        modules=("convex", "minimise", "calibrators", "intervals"),
+        tests=(
+            *("test_fusion_search_by_hand.py", "test_fusion_calibrators.py", "test_fusion_compare.py"),
+            *("test_fusion_bounds.py", "test_fusion_docs.py"),
+        ),
+        without="compiled or numba",
+    ),
     "search": Group(
         package="mg-fusion",
-        modules=(
-            *("found", "convex", "minimise", "calibrators", "objective", "intervals", "climb", "search"),
-            "choosing",
-        ),
+        modules=("found", "objective", "climb", "search", "choosing"),
         tests=(
-            *("test_fusion_search.py", "test_fusion_search_by_hand.py", "test_fusion_calibrators.py"),
-            *("test_fusion_compare.py", "test_fusion_fusers.py", "test_fusion_docs.py"),
+            *("test_fusion_search.py", "test_fusion_search_by_hand.py", "test_fusion_bounds.py"),
+            "test_fusion_docs.py",
         ),
+        without="compiled or numba",
     ),
 }
 
@@ -107,6 +116,8 @@ def prepare(group: Group, folder: Path, chosen: Sequence[str]) -> None:
         shutil.copy(path, folder)
     # hypothesis: the same examples for every mutant, and no deadline that a busy machine would miss.
     options = ["--hypothesis-profile=ci", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    if group.without:
+        options += ["-k", f"not ({group.without})"]
     settings = {
         "source_paths": ["src"],
         "only_mutate": group.patterns(chosen),
