@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from mg_fusion.calibrators import Calibrator, fit_calibrator, isotonic_fit
-from mg_fusion.convex import lowest_nll
+from mg_fusion.convex import lowest_nll, model_minimum
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.intervals import bootstrap_interval, group_index, metric_intervals
 from mg_fusion.minimise import fit_linear, minimise
 from mg_fusion.objective import undominated
+from mg_fusion.vote import softmax
 
 RIGHT, WRONG = [0.8, 0.2], [0.4, 0.6]
 ZEROS = np.zeros(2, dtype=np.int64)
@@ -214,11 +215,36 @@ def test_the_regression_is_where_its_own_objective_is_flat(from_start: bool) -> 
         assert penalised(matrix, moved) - penalised(matrix, back) == pytest.approx(0.0, abs=2e-8)
 
 
-def test_features_of_any_size_do_not_overflow_the_regression() -> None:
-    features = np.array([[2e3, 0.0], [-2e3, 0.0]])
-    matrix, bias = fit_linear(features, [0, 1], classes=2, ridge=1e-8)
+def test_scores_of_any_size_overflow_no_fit() -> None:
+    # One clip's scores are in the thousands, the other's near 0: each needs a maximum of its own.
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        start = (1e3 * np.eye(2), np.zeros(2))
+        matrix, _ = fit_linear(np.array([[1.0, 0.0], [0.0, 0.01]]), [0, 1], classes=2, ridge=1.0, start=start)
+        scale = fit_calibrator([[2e3, 0.0], [0.01, 0.0]], [0, 0], "vector").fitted["scale"]
     assert np.isfinite(matrix).all()
-    assert ((features @ matrix.T + bias).argmax(axis=1) == [0, 1]).all()
+    assert np.isfinite(scale).all()
+
+
+def test_a_bias_that_nothing_pulls_makes_mean_probabilities_the_shares_of_the_classes() -> None:
+    generator = np.random.default_rng(0)
+    features, labels = generator.normal(size=(40, 2)), generator.permutation([0] * 30 + [1] * 8 + [2] * 2)
+    matrix, bias = fit_linear(features, labels, classes=3, ridge=1.0)
+    probs = softmax(features @ matrix.T + bias)
+    assert probs.mean(axis=0) == pytest.approx([0.75, 0.2, 0.05], abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_minimum_of_a_quadratic_over_weights_of_at_least_zero(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    root = generator.normal(size=(4, 6)) * 10.0 ** generator.uniform(-2, 2, (4, 1))
+    curve, slope = root @ root.T, generator.normal(size=4) * 3
+    weights = generator.random(4) * (generator.random(4) < 0.7)
+    found = model_minimum(weights, slope, curve)
+    assert (found >= 0).all()
+    # Where a weight is above 0 the slope is flat, at 0 it may only rise: in units of each weight's curvature.
+    steep = (slope + curve @ (found - weights)) / np.sqrt(np.diag(curve))
+    assert steep.min() > -1e-8
+    assert steep[found > 0] == pytest.approx(0.0, abs=1e-8)
 
 
 def test_isotonic_corners_by_hand() -> None:
@@ -300,6 +326,7 @@ def test_curves_by_hand() -> None:
     [
         {"x": [[0.0, 1.0]], "y": [[0.0, 1.0]]},
         {"x": [[0.0, 1.0]] * 2},
+        {"x": [["low", 1.0]] * 2, "y": [[0.0, 1.0]] * 2},
         {"x": [[1.0, 0.0]] * 2, "y": [[0.0, 1.0]] * 2},
         {"x": [[1.0, 1.0]] * 2, "y": [[0.0, 1.0]] * 2},
         {"x": [[0.0, 1.0]] * 2, "y": [[-0.1, 1.0]] * 2},
