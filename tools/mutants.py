@@ -89,7 +89,8 @@ GROUPS = {
         package="mg-fusion",
         modules=("convex", "minimise", "calibrators", "intervals"),
         tests=(
-            *("test_fusion_search_by_hand.py", "test_fusion_calibrators.py", "test_fusion_compare.py"),
+            *("test_fusion_search_by_hand.py", "test_fusion_calibrators_by_hand.py"),
+            *("test_fusion_minimise.py", "test_fusion_calibrators.py", "test_fusion_compare.py"),
             *("test_fusion_bounds.py", "test_fusion_docs.py"),
         ),
         without="compiled or numba",

@@ -1,14 +1,13 @@
-"""The parts of the search against plain definitions: intervals, optima, curves, what a search was told."""
+"""The parts of the search against plain definitions: intervals, optima, what rules a class out."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mg_fusion.calibrators import Calibrator, fit_calibrator, isotonic_fit
+from mg_fusion.calibrators import fit_calibrator
 from mg_fusion.convex import lowest_nll, model_minimum
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.intervals import bootstrap_interval, group_index, metric_intervals
@@ -94,6 +93,27 @@ def test_a_probability_of_zero_costs_twelve_decades_in_intervals_too() -> None:
     certain = np.array([[0.0, 1.0]] * 2)
     found = bootstrap_interval(certain, certain, ZEROS, "nll", rounds=2)
     assert found["low"] == pytest.approx(12 * np.log(10))
+
+
+def test_a_class_of_one_clip_counts_in_intervals() -> None:
+    one_each = np.array([0, 1])
+    found = metric_intervals([RIGHT, RIGHT], one_each, ["v", "v"], rounds=2)
+    assert found["mean_class_accuracy"] == {"low": 0.5, "high": 0.5}
+    assert found["macro_f1"]["low"] == pytest.approx((2 / 3) / 2)
+
+
+def test_the_order_of_the_clips_changes_no_interval_and_many_groups_are_drawn_in_parts() -> None:
+    generator = np.random.default_rng(0)
+    probs = generator.dirichlet([1, 1, 1], 50_000)
+    labels = generator.integers(0, 3, 50_000)
+    few, order = slice(30), generator.permutation(30)
+    first = metric_intervals(probs[few], labels[few], rounds=50)
+    second = metric_intervals(probs[few][order], labels[few][order], rounds=50)
+    for metric in ("accuracy", "macro_f1", "nll", "brier"):
+        assert second[metric] == pytest.approx(first[metric], abs=1e-12)
+    many = metric_intervals(probs, labels, metrics=["nll"], rounds=3)
+    assert many["groups"] == 50_000
+    assert many["nll"]["high"] - many["nll"]["low"] < 0.1
 
 
 def test_groups_are_numbered_by_name() -> None:
@@ -245,131 +265,6 @@ def test_the_minimum_of_a_quadratic_over_weights_of_at_least_zero(seed: int) -> 
     steep = (slope + curve @ (found - weights)) / np.sqrt(np.diag(curve))
     assert steep.min() > -1e-8
     assert steep[found > 0] == pytest.approx(0.0, abs=1e-8)
-
-
-def test_isotonic_corners_by_hand() -> None:
-    # 2.0 stands twice, with mean 0.5; 3 and 4 would fall from 1 to 0 and are pooled; 5 to 7 are flat.
-    values = np.array([1.0, 2, 2, 3, 4, 5, 6, 7])
-    targets = np.array([0.0, 0, 1, 1, 0, 1, 1, 1])
-    x, y = isotonic_fit(values, targets)
-    assert x.tolist() == [1.0, 2.0, 4.0, 5.0, 7.0]
-    assert y.tolist() == [0.0, 0.5, 0.5, 1.0, 1.0]
-    x, y = isotonic_fit(np.array([1.0, 2.0]), np.array([1.0, 0.0]))
-    assert (x.tolist(), y.tolist()) == ([1.0, 2.0], [0.5, 0.5])
-    x, y = isotonic_fit(np.array([3.0]), np.array([1.0]))
-    assert (x.tolist(), y.tolist()) == ([3.0], [1.0])
-
-
-def test_every_field_of_a_calibration_is_written_and_read_back(tmp_path: Path) -> None:
-    full = Calibrator(
-        method="vector",
-        classes=2,
-        fitted={"scale": [1.0, 2.0], "bias": [0.5, -0.5]},
-        options={"shrinkage": 1.0},
-        model="joint",
-        class_names=("a", "ü"),
-        before={"nll": 1.0},
-        after={"nll": 0.5},
-        cross_fitted={"folds": 2},
-        fitted_on={"clips": 3},
-        taint={"state": "known"},
-    )
-    assert full.to_json() == {
-        "format": "mg-calibration",
-        "version": 1,
-        "method": "vector",
-        "classes": 2,
-        "fitted": {"scale": [1.0, 2.0], "bias": [0.5, -0.5]},
-        "options": {"shrinkage": 1.0},
-        "model": "joint",
-        "class_names": ["a", "ü"],
-        "before": {"nll": 1.0},
-        "after": {"nll": 0.5},
-        "cross_fitted": {"folds": 2},
-        "fitted_on": {"clips": 3},
-        "taint": {"state": "known"},
-    }
-    full.save(tmp_path / "c.json")
-    assert Calibrator.load(tmp_path / "c.json") == full
-    assert full.parameters == 4
-    # softmax(w * L + b) of the centred logits (1, -1): (1.5, -2.5).
-    assert full.predict_proba([[3.0, 1.0]])[0, 0] == pytest.approx(1 / (1 + np.exp(-4.0)))
-
-
-def test_matrix_and_diagonal_by_hand() -> None:
-    matrix = Calibrator(method="matrix", classes=2, fitted={"matrix": [[1, 2], [0, 1]], "bias": [0.5, 0.0]})
-    # L = (1, -1): (1 - 2 + 0.5, -1).
-    assert matrix.predict_proba([[2.0, 0.0]])[0, 0] == pytest.approx(1 / (1 + np.exp(-0.5)))
-    assert matrix.parameters == 6
-    diagonal = Calibrator(method="matrix-diagonal", classes=2, fitted={"scale": [2, 1]})
-    assert diagonal.predict_proba([[2.0, 0.0]])[0, 0] == pytest.approx(1 / (1 + np.exp(-3.0)))
-    warm = Calibrator(method="temperature", classes=2, fitted={"tau": 2.0})
-    assert warm.predict_proba([[2.0, 0.0]])[0, 0] == pytest.approx(1 / (1 + np.exp(-1.0)))
-    assert warm.parameters == 1
-
-
-def test_curves_by_hand() -> None:
-    # p = (0.75, 0.25).
-    logits = [[np.log(3.0), 0.0]]
-    lines = {"x": [[0.5, 1.0], [0.0, 0.5]], "y": [[0.0, 1.0], [0.2, 0.6]]}
-    isotonic = Calibrator(method="isotonic", classes=2, fitted=lines)
-    assert isotonic.predict_proba(logits)[0].tolist() == pytest.approx([0.5 / 0.9, 0.4 / 0.9])
-    steps = {"edges": [[0.5], [0.25]], "levels": [[0.1, 0.6], [0.2, 0.9]]}
-    histogram = Calibrator(method="histogram", classes=2, fitted=steps)
-    assert histogram.predict_proba(logits)[0].tolist() == pytest.approx([0.75, 0.25])
-    blank = Calibrator(method="histogram", classes=2, fitted={"edges": [[], []], "levels": [[0], [0]]})
-    assert blank.predict_proba(logits)[0].tolist() == [0.5, 0.5]
-
-
-@pytest.mark.parametrize(
-    "fitted",
-    [
-        {"x": [[0.0, 1.0]], "y": [[0.0, 1.0]]},
-        {"x": [[0.0, 1.0]] * 2},
-        {"x": [["low", 1.0]] * 2, "y": [[0.0, 1.0]] * 2},
-        {"x": [[1.0, 0.0]] * 2, "y": [[0.0, 1.0]] * 2},
-        {"x": [[1.0, 1.0]] * 2, "y": [[0.0, 1.0]] * 2},
-        {"x": [[0.0, 1.0]] * 2, "y": [[-0.1, 1.0]] * 2},
-        {"x": [[0.0, 1.0]] * 2, "y": [[0.0]] * 2},
-        {"x": [[]] * 2, "y": [[]] * 2},
-    ],
-)
-def test_curves_that_are_none_are_refused(fitted: dict[str, Any]) -> None:
-    with pytest.raises(ScoresError, match=r"calibration isotonic.*fit again"):
-        Calibrator(method="isotonic", classes=2, fitted=fitted).predict_proba([[1.0, 0.0]])
-
-
-def test_a_histogram_by_hand() -> None:
-    # p of class 0 is 0.75 twice and 0.25 once; of two bins the upper one holds a hit and a miss.
-    logits = [[np.log(3.0), 0.0], [np.log(3.0), 0.0], [0.0, np.log(3.0)]]
-    found = fit_calibrator(logits, [0, 1, 1], "histogram", bins=2)
-    assert found.fitted == {"edges": [[0.5], [0.5]], "levels": [[0.0, 0.5], [0.5, 1.0]]}
-    assert found.options == {"bins": 2}
-    finer = fit_calibrator(logits, [0, 1, 1], "histogram", bins=4)
-    # Empty bins say their middle; 0.75 and 0.25 stand on edges and belong below them.
-    assert finer.fitted["levels"] == [[0.0, 0.375, 0.5, 0.875], [0.5, 0.375, 1.0, 0.875]]
-    assert len(fit_calibrator(logits, [0, 1, 1], "histogram").fitted["levels"][0]) == 15
-
-
-@pytest.mark.parametrize("method", ["vector", "matrix-diagonal"])
-def test_a_scale_for_each_class_is_where_its_penalised_likelihood_is_flat(method: Any) -> None:
-    generator = np.random.default_rng(1)
-    logits, labels = generator.normal(size=(50, 3)) * 2, generator.integers(0, 3, 50)
-    centred = logits - logits.mean(axis=1, keepdims=True)
-    tau = fit_calibrator(logits, labels).fitted["tau"]
-    found = fit_calibrator(logits, labels, method, shrinkage=0.5)
-    assert found.options == {"shrinkage": 0.5}
-    assert set(found.fitted) == ({"scale", "bias"} if method == "vector" else {"scale"})
-
-    def penalised(flat: np.ndarray) -> float:
-        scores = centred * flat[:3] + flat[3:]
-        likelihood = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(50), labels]
-        return float(likelihood.sum() + 0.25 * (((flat[:3] - 1 / tau) ** 2).sum() + (flat[3:] ** 2).sum()))
-
-    point = np.array([*found.fitted["scale"], *found.fitted.get("bias", [0.0] * 3)])
-    for place in range(6 if method == "vector" else 3):
-        step = 1e-4 * np.eye(6)[place]
-        assert penalised(point + step) - penalised(point - step) == pytest.approx(0.0, abs=2e-8)
 
 
 def test_a_class_is_ruled_out_by_one_that_every_answering_model_ranks_above_it() -> None:
