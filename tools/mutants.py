@@ -99,8 +99,8 @@ GROUPS = {
         package="mg-fusion",
         modules=("found", "objective", "climb", "search", "choosing"),
         tests=(
-            *("test_fusion_search.py", "test_fusion_search_by_hand.py", "test_fusion_bounds.py"),
-            "test_fusion_docs.py",
+            *("test_fusion_search.py", "test_fusion_search_by_hand.py", "test_fusion_choices.py"),
+            *("test_fusion_bounds.py", "test_fusion_docs.py"),
         ),
         without="compiled or numba",
     ),

@@ -157,8 +157,6 @@ def _newton(objective: VoteObjective, temperatures: FloatArray) -> Found:
         weights = lowest_nll(objective.truths(probs), objective.present)
         options.append((float(objective.evaluate("nll", probs, weights[None])[0]), float(tau), weights))
     value, tau, weights = max(options, key=lambda option: option[0])
-    if value == -np.inf:
-        raise ScoresError("search: the best weights leave clips unanswered; leave out clips that models lack")
     return Found(
         temperature=tau,
         weights=weights,

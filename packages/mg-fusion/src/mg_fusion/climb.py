@@ -9,7 +9,6 @@ import numpy as np
 
 from mg_fusion.bounds import TOLERANCE
 from mg_fusion.convex import lowest_nll
-from mg_fusion.errors import ScoresError
 from mg_fusion.found import Found, middle
 from mg_fusion.objective import Metric, VoteObjective
 from mg_fusion.vote import FloatArray
@@ -51,6 +50,7 @@ def climb(
     ``restarts`` random ones; the best of all summits is found, which need not be the best of all settings.
 
     Args:
+        objective: of clips that some model answers, so that equal weights answer them all.
         temperatures: (T,) ascending. step: share of weight moved, in whole multiples. seed: of the restarts.
     """
     models = objective.models
@@ -86,10 +86,6 @@ def climb(
     settings = np.array(list(tried))
     values = np.array(list(tried.values()))
     best = float(values.max())
-    if best == -np.inf:
-        raise ScoresError(
-            "search: no weights that were tried answer every clip; leave out clips that models lack"
-        )
     tied = settings[values >= best - TOLERANCE]
     members = np.stack([np.searchsorted(temperatures, tied[:, 0]), np.arange(len(tied))], axis=1)
     weights = tied[:, 1:] / tied[:, 1:].sum(axis=1, keepdims=True)
