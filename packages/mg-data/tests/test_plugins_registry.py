@@ -142,12 +142,11 @@ def test_an_entry_point_of_no_distribution_goes_by_its_own_name(monkeypatch: pyt
     monkeypatch.setattr(metadata, "entry_points", lambda group: entries if group == "mg.plugins" else [])
     found = [(name, version, entry.value) for name, version, entry in _discover()]
     assert found == [("my-plugin", "?", "nothing_here.a"), ("my-plugin", "?", "nothing_here.z")]
-    swapped = [
-        metadata.EntryPoint(name, module, "mg.plugins") for name, module in (("p", "m.z"), ("P", "m.a"))
+    # By the module, and not by how the name is written.
+    entries[:] = [
+        metadata.EntryPoint("P", "m.z", "mg.plugins"),
+        metadata.EntryPoint("p", "m.a", "mg.plugins"),
     ]
-    entries[:] = sorted(swapped)
-    assert [entry.value for _, _, entry in _discover()] == ["m.a", "m.z"]
-    entries.reverse()
     assert [entry.value for _, _, entry in _discover()] == ["m.a", "m.z"]
 
 
