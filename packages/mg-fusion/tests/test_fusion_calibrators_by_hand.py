@@ -104,6 +104,22 @@ def test_curves_that_are_none_are_refused(fitted: dict[str, Any]) -> None:
         Calibrator(method="isotonic", classes=2, fitted=fitted).predict_proba([[1.0, 0.0]])
 
 
+@pytest.mark.parametrize(
+    ("method", "fitted", "name"),
+    [
+        ("temperature", {"tau": "warm"}, "tau"),
+        ("vector", {"scale": [1.0], "bias": [0.0, 0.0]}, "scale"),
+        ("vector", {"scale": [1.0, 1.0]}, "bias"),
+        ("matrix-diagonal", {}, "scale"),
+        ("matrix", {"matrix": [1.0, 1.0], "bias": [0.0, 0.0]}, "matrix"),
+        ("matrix", {"matrix": [[1.0, 0.0], [0.0, 1.0]]}, "bias"),
+    ],
+)
+def test_parameters_that_are_none_are_named(method: str, fitted: dict[str, Any], name: str) -> None:
+    with pytest.raises(ScoresError, match=f"^fuser 'calibration {method}': fitted '{name}' .*fit again$"):
+        Calibrator(method=method, classes=2, fitted=fitted).predict_proba([[1.0, 0.0]])
+
+
 def test_a_histogram_by_hand() -> None:
     # p of class 0 is 0.75 twice and 0.25 once; of two bins the upper one holds a hit and a miss.
     logits = [[np.log(3.0), 0.0], [np.log(3.0), 0.0], [0.0, np.log(3.0)]]

@@ -43,28 +43,31 @@ def test_two_clips_are_drawn_as_none_one_or_both_of_them() -> None:
 @pytest.mark.parametrize(
     ("metric", "ours", "theirs"),
     [
-        ("accuracy", 0.5, 0.0),
-        # Class 0 alone occurs; answered once: F1 = 2 * 1 / (2 + 1).
-        ("macro_f1", 2 / 3, 0.0),
-        ("mean_class_accuracy", 0.5, 0.0),
-        ("nll", -(np.log(0.8) + np.log(0.4)) / 2, -np.log(0.4)),
-        ("brier", (0.08 + 0.72) / 2, 0.72),
+        ("accuracy", 2 / 3, 1 / 3),
+        # Class 0 alone occurs, three times; it is answered twice and once: F1 = 4 / (2 + 3) and 2 / (1 + 3).
+        ("macro_f1", 4 / 5, 2 / 4),
+        ("mean_class_accuracy", 2 / 3, 1 / 3),
+        ("nll", -(2 * np.log(0.8) + np.log(0.4)) / 3, -(np.log(0.8) + 2 * np.log(0.4)) / 3),
+        ("brier", (2 * 0.08 + 0.72) / 3, (0.08 + 2 * 0.72) / 3),
     ],
 )
 def test_the_gain_of_every_metric_is_positive_where_it_is_better(
     metric: Any, ours: float, theirs: float
 ) -> None:
-    probs, other = np.array([RIGHT, WRONG]), np.array([WRONG, WRONG])
-    found = bootstrap_interval(probs, other, ZEROS, metric, ["v", "v"], rounds=3)
+    probs, other = np.array([RIGHT, RIGHT, WRONG]), np.array([RIGHT, WRONG, WRONG])
+    labels, one = np.zeros(3, dtype=np.int64), ["v"] * 3
+    # A hundred are drawn at a time.
+    found = bootstrap_interval(probs, other, labels, metric, one, rounds=150)
     sign = -1 if metric in ("nll", "brier") else 1
-    assert found["low"] == found["high"] == pytest.approx(ours)
+    assert found["low"] == pytest.approx(ours)
+    assert found["high"] == pytest.approx(ours)
     for name in ("gain", "gain_low", "gain_high"):
         assert found[name] == pytest.approx(sign * (ours - theirs))
-    assert metric_intervals(probs, ZEROS, ["v", "v"], metrics=[metric], rounds=3) == {
+    assert metric_intervals(probs, labels, one, metrics=[metric], rounds=150) == {
         metric: {"low": found["low"], "high": found["high"]},
         "level": 0.95,
         "groups": 1,
-        "rounds": 3,
+        "rounds": 150,
         "seed": 0,
     }
 
