@@ -11,6 +11,7 @@ from fusion_toys import toy_scores
 from mg_fusion import fit_soft_vote, soft_vote
 from mg_fusion.choosing import Plan, check_plan, choose
 from mg_fusion.climb import _moves, _random_starts, climb
+from mg_fusion.convex import lowest_nll
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.found import middle
 from mg_fusion.metrics import classification_metrics
@@ -197,6 +198,8 @@ def test_weights_move_in_whole_steps_from_one_model_to_another() -> None:
         (1.0, 0.0, 0.0),
         (0.75, 0.0, 0.25),
     }
+    amounts = {round(float(row[1]), 9) for row in _moves(np.array([0.75, 0.0]), 0.25)}
+    assert amounts == {0.25, 0.5, 0.75}
     starts = _random_starts(3, 50, 4, 0)
     assert starts.shape == (50, 3)
     np.testing.assert_allclose(starts.sum(axis=1), 1.0)
@@ -222,6 +225,72 @@ def test_ascent_finds_the_one_setting_that_is_right_everywhere() -> None:
     assert (probs.argmax(axis=1) == LABELS).all()
     alone = climb(objective(GOOD), np.array([1.0]), 0.5, "accuracy")
     assert (alone.weights.tolist(), alone.best) == ([1.0], 1.0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ascent_ends_where_no_move_of_weight_is_better(seed: int) -> None:
+    logits, labels = toy_scores(60, (0.4, 0.5, 0.6, 0.5), seed)
+    clips = objective(*logits, labels=labels)
+    found = climb(clips, np.array([1.5]), 0.25, "accuracy", restarts=0)
+    probs = clips.probabilities(1.5)
+    likely = lowest_nll(clips.truths(probs))
+    for start in (np.full(4, 0.25), *np.eye(4), likely):
+        assert clips.evaluate("accuracy", probs, start[None])[0] <= found.best
+    for start in (np.full(4, 0.25), likely):
+        assert clips.evaluate("accuracy", probs, _moves(start, 0.25)).max() <= found.best
+    tops = [
+        clips.evaluate("accuracy", probs, _moves(weights, 0.25)).max() for weights in found.region_weights
+    ]
+    assert min(tops) <= found.best
+    assert found.settings > 3 * len(_moves(np.full(4, 0.25), 0.25)) / 2
+
+
+def test_ascent_is_repeated_to_the_bit_and_has_two_random_starts() -> None:
+    logits, labels = toy_scores(60, (0.4, 0.5, 0.6, 0.5), 0)
+    clips, taus = objective(*logits, labels=labels), np.array([1.0, 2.0])
+    plain, same = climb(clips, taus, 0.25, "nll"), climb(clips, taus, 0.25, "nll", restarts=2, seed=0)
+    assert (plain.settings, plain.best) == (same.settings, same.best)
+    assert climb(clips, taus, 0.25, "nll", restarts=3).settings != plain.settings
+    assert climb(clips, taus, 0.25, "nll", seed=1).settings != plain.settings
+    # What is returned is worth what it says.
+    probs = clips.probabilities(plain.temperature)
+    assert clips.evaluate("nll", probs, plain.weights[None])[0] == pytest.approx(plain.best, abs=1e-9)
+    # For the likelihood no weights at all are better than the best it starts from.
+    best = max(
+        clips.evaluate("nll", p, lowest_nll(clips.truths(p))[None])[0] for p in map(clips.probabilities, taus)
+    )
+    assert plain.best == pytest.approx(best, abs=1e-9)
+
+
+def test_newton_says_what_it_searched_and_minds_who_answers() -> None:
+    logits, labels = toy_scores(40, (1.0, 0.8, 0.2), 1)
+    fitted = fit_soft_vote(logits, labels, metric="nll", method="newton")
+    assert {name: fitted.search[name] for name in ("method", "settings", "tied", "regions")} == {
+        "method": "newton",
+        "settings": 30,
+        "tied": 1,
+        "regions": 1,
+    }
+    assert fitted.search["region"]["size"] == 1
+    present = np.random.default_rng(0).random((3, 40)) < 0.7
+    present[2] |= ~present.any(axis=0)
+    scores = np.where(present[:, :, None], logits, 0.0)
+    chosen = choose(scores, present, labels, check_plan(1.0, 1.0, "nll", "newton", "numpy"))
+    truths = softmax(scores)[:, np.arange(40), labels] * present
+    np.testing.assert_allclose(chosen.weights, lowest_nll(truths, present), atol=1e-6)
+
+
+def test_a_choice_votes_with_its_own_temperatures_and_over_those_who_answer() -> None:
+    logits, labels = toy_scores(60, (1.0, 1.0), 0)
+    logits[1] *= 4
+    plan = check_plan("per-model", 0.5, "nll", "grid", "numpy")
+    chosen = choose(logits, np.ones((2, 60), dtype=bool), labels, plan)
+    assert (chosen.weights > 0).all()
+    mask = np.ones((2, 60), dtype=bool)
+    mask[0, :5] = mask[1, 5:9] = False
+    expected = soft_vote(logits, chosen.weights, chosen.temperature * chosen.own, mask)
+    np.testing.assert_allclose(chosen.vote(logits, mask), expected)
+    assert not np.allclose(chosen.own, 1.0)
 
 
 def test_a_clip_that_one_model_alone_answers_keeps_that_model_in() -> None:
