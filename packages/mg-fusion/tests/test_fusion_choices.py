@@ -335,3 +335,14 @@ def test_each_model_may_have_its_own_temperature() -> None:
     one = fit_soft_vote(logits, labels, temperature="nll", weight_step=0.5)
     assert one.search["temperatures"] == [one.temperature]
     assert one.model_temperatures == {}
+
+
+def test_a_tie_of_two_models_goes_to_the_first_class_and_unseen_classes_count_nowhere() -> None:
+    first, second = np.array([[1.0, 0.0, -9.0]] * 2), np.array([[0.0, 1.0, -9.0]] * 2)
+    clips = objective(first, second, labels=np.array([0, 1]))
+    half = np.array([[0.5, 0.5]])
+    probs = clips.probabilities(1.0)
+    assert clips.evaluate("accuracy", probs, half).tolist() == [0.5]
+    assert clips.answers(probs, half).tolist() == [[0], [0]]
+    # Of the two classes that occur, one has F1 = 2 / (1 + 2).
+    assert clips.evaluate("macro_f1", probs, half).tolist() == pytest.approx([1 / 3])

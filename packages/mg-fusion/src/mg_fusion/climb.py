@@ -64,7 +64,6 @@ def climb(
         )
         likely = lowest_nll(objective.truths(probs), objective.present)
         for start in (np.full(models, 1 / models), corners[int(single.argmax())], likely, *random):
-            current = start
             score = (-np.inf, -np.inf)
             options = start[None]
             while True:
