@@ -30,9 +30,9 @@ import numpy as np
 
 from benchmarks.measuring import ratio_of_rounds
 from benchmarks.record_run import RESULTS, commit
-from mg_fusion.bounds import TOLERANCE, best_settings
-from mg_fusion.objective import VoteObjective, compositions
-from mg_fusion.search import TEMPERATURE_GRID
+from mg_fusion.search.bounds import TOLERANCE, best_settings
+from mg_fusion.search.fit import TEMPERATURE_GRID
+from mg_fusion.search.objective import VoteObjective, compositions
 
 CLIPS, MAPPED = 777, 20_000
 REAL_MODELS = ("iframe", "mv", "residual", "flow", "gan")
@@ -153,7 +153,7 @@ def main() -> None:
     given = parser.parse_args()
     judges = {}
     if importlib.util.find_spec("numba") is not None:
-        from mg_fusion.fast import judge_of
+        from mg_fusion.search.fast import judge_of
 
         judges = {"accuracy": judge_of("accuracy"), "macro_f1": judge_of("macro_f1")}
     result: dict[str, Any] = {

@@ -97,7 +97,7 @@ GROUPS = {
     ),
     "search": Group(
         package="mg-fusion",
-        modules=("found", "objective", "climb", "search", "choosing"),
+        modules=tuple(f"search/{name}" for name in ("found", "objective", "climb", "fit", "choosing")),
         tests=(
             *("test_fusion_search.py", "test_fusion_search_by_hand.py", "test_fusion_choices.py"),
             *("test_fusion_bounds.py", "test_fusion_docs.py"),

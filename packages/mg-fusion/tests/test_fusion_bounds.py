@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from mg_data.contract import DataError, UsageError
 from mg_fusion import ScoresError, SettingError, fit_soft_vote, fit_temperature, soft_vote
-from mg_fusion import bounds as bounds_module
-from mg_fusion.bounds import TOLERANCE, Boxes, best_settings
 from mg_fusion.convex import lowest_nll
-from mg_fusion.objective import METRICS, VoteObjective, compositions
+from mg_fusion.search import bounds as bounds_module
+from mg_fusion.search.bounds import TOLERANCE, Boxes, best_settings
+from mg_fusion.search.objective import METRICS, VoteObjective, compositions
 from mg_fusion.vote import softmax
 
 TEMPERATURES = np.array([0.5, 1.0, 2.5, 6.0])
@@ -72,7 +72,7 @@ def test_the_best_settings_are_those_that_trying_everything_finds(
 @given(st.integers(0, 10**6), st.sampled_from(["accuracy", "macro_f1"]), st.booleans())
 def test_compiled_judges_find_what_numpy_finds(seed: int, metric: Any, masked: bool) -> None:
     pytest.importorskip("numba")
-    from mg_fusion.fast import judge_of
+    from mg_fusion.search.fast import judge_of
 
     objective, steps = problem(seed, 4, 60, masked), grid(4, 14)
     plain = best_settings(objective, TEMPERATURES, steps, metric)

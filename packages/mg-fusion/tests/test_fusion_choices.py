@@ -9,14 +9,14 @@ import pytest
 from fusion_toys import toy_scores
 
 from mg_fusion import fit_soft_vote, soft_vote
-from mg_fusion.choosing import Plan, check_plan, choose
-from mg_fusion.climb import _moves, _random_starts, climb
 from mg_fusion.convex import lowest_nll
 from mg_fusion.errors import ScoresError, SettingError
-from mg_fusion.found import middle
 from mg_fusion.metrics import classification_metrics
-from mg_fusion.objective import VoteObjective
-from mg_fusion.search import _best_single
+from mg_fusion.search.choosing import Plan, check_plan, choose
+from mg_fusion.search.climb import _moves, _random_starts, climb
+from mg_fusion.search.fit import _best_single
+from mg_fusion.search.found import middle
+from mg_fusion.search.objective import VoteObjective
 from mg_fusion.vote import softmax
 
 GOOD, BLIND = np.eye(3) * 8.0, np.zeros((3, 3))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from mg_data.contract import DataError, UsageError
 from mg_fusion import classification_metrics, fit_soft_vote, fit_temperature, soft_vote
-from mg_fusion.objective import METRICS, VoteObjective, compositions
-from mg_fusion.regions import connected_regions
-from mg_fusion.search import TEMPERATURE_GRID
+from mg_fusion.search.fit import TEMPERATURE_GRID
+from mg_fusion.search.objective import METRICS, VoteObjective, compositions
+from mg_fusion.search.regions import connected_regions
 
 SIGN = {"accuracy": 1, "macro_f1": 1, "nll": -1}
 

@@ -12,7 +12,7 @@ from mg_fusion.convex import lowest_nll, model_minimum
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.intervals import bootstrap_interval, group_index, metric_intervals
 from mg_fusion.minimise import fit_linear, minimise
-from mg_fusion.objective import undominated
+from mg_fusion.search.objective import undominated
 from mg_fusion.vote import softmax
 
 RIGHT, WRONG = [0.8, 0.2], [0.4, 0.6]

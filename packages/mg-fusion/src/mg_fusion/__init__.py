@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mg_fusion.fusers.fitting import FittedFuser, fit_fuser
     from mg_fusion.intervals import metric_intervals
     from mg_fusion.metrics import ClassificationMetrics, classification_metrics, top_k_accuracy
-    from mg_fusion.search import fit_soft_vote
+    from mg_fusion.search.fit import fit_soft_vote
     from mg_fusion.stores import FusedScores, JoinedScores, fuse_stores, join_stores
     from mg_fusion.streaming import StreamedFusion, fuse_to_store
     from mg_fusion.submission import Submission, check_submission, read_submission, write_submission
@@ -52,7 +52,7 @@ _HOMES = {
     "fusers.fitting": ("FittedFuser", "fit_fuser"),
     "intervals": ("metric_intervals",),
     "metrics": ("ClassificationMetrics", "classification_metrics", "top_k_accuracy"),
-    "search": ("fit_soft_vote",),
+    "search.fit": ("fit_soft_vote",),
     "stores": ("FusedScores", "JoinedScores", "fuse_stores", "join_stores"),
     "streaming": ("StreamedFusion", "fuse_to_store"),
     "submission": ("Submission", "check_submission", "read_submission", "write_submission"),

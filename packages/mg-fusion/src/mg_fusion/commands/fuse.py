@@ -13,8 +13,8 @@ from mg_data.store import clip_keys
 from mg_fusion.commands.fuse_fitted import fuse_fitted, wants_fitted
 from mg_fusion.commands.fuse_told import fuse_result
 from mg_fusion.commands.veto import diagnose_stores, veto_text
-from mg_fusion.objective import METRICS
-from mg_fusion.search import Method, Temperature, fit_soft_vote
+from mg_fusion.search.fit import Method, Temperature, fit_soft_vote
+from mg_fusion.search.objective import METRICS
 from mg_fusion.stores import FusedScores, Missing, fuse_stores, join_stores
 from mg_fusion.streaming import StreamedFusion, can_stream, fuse_to_store, is_large
 from mg_fusion.tainted import check_fit_taint

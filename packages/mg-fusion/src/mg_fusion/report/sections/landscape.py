@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from mg_data.contract import DataError, MgError
 from mg_data.store import store_kind, stored_digest
-from mg_fusion.choosing import TEMPERATURE_GRID
-from mg_fusion.objective import METRICS, VoteObjective
 from mg_fusion.report.charts.landscape import colour_scale, landscape_chart
 from mg_fusion.report.run import AbsentError, Run
+from mg_fusion.search.choosing import TEMPERATURE_GRID
+from mg_fusion.search.objective import METRICS, VoteObjective
 from mg_fusion.stores import JoinedScores, join_stores
 from mg_fusion.truth import fit_labels, read_truth
 from mg_fusion.vote import FloatArray, SoftVote

@@ -1,10 +1,10 @@
 """Temperature and weights by search on validation clips (paper section 3.4: tau and W_m by grid search).
 
 Up to five models: every temperature of the grid with every share of the weight in whole steps, exactly (see
-:mod:`mg_fusion.bounds` for how most of it is skipped). Beyond: coordinate ascent (:mod:`mg_fusion.climb`),
-or the exact convex optimum where the NLL is what is minimised (:mod:`mg_fusion.convex`). Many settings are
-usually equally good on a few hundred clips; the answer is the middle of the largest connected set of them,
-not the first one found.
+:mod:`mg_fusion.search.bounds` for how most of it is skipped). Beyond: coordinate ascent
+(:mod:`mg_fusion.search.climb`), or the exact convex optimum where the NLL is what is minimised
+(:mod:`mg_fusion.convex`). Many settings are usually equally good on a few hundred clips; the answer is the
+middle of the largest connected set of them, not the first one found.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mg_fusion.calibration import check_labels
-from mg_fusion.choosing import (
+from mg_fusion.errors import ScoresError, SettingError
+from mg_fusion.folds import group_folds
+from mg_fusion.intervals import bootstrap_interval, group_index
+from mg_fusion.metrics import classification_metrics
+from mg_fusion.search.choosing import (
     TEMPERATURE_GRID,
     Chosen,
     Engine,
@@ -26,11 +30,7 @@ from mg_fusion.choosing import (
     check_plan,
     choose,
 )
-from mg_fusion.errors import ScoresError, SettingError
-from mg_fusion.folds import group_folds
-from mg_fusion.intervals import bootstrap_interval, group_index
-from mg_fusion.metrics import classification_metrics
-from mg_fusion.objective import IntArray, Metric, VoteObjective
+from mg_fusion.search.objective import IntArray, Metric, VoteObjective
 from mg_fusion.vote import BoolArray, FloatArray, SoftVote, check_scores, soft_vote, softmax
 
 __all__ = ["TEMPERATURE_GRID", "Method", "Temperature", "fit_soft_vote"]

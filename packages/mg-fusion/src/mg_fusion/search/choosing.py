@@ -11,14 +11,14 @@ from typing import Literal
 
 import numpy as np
 
-from mg_fusion.bounds import Judge, best_settings
 from mg_fusion.calibration import fit_temperature
-from mg_fusion.climb import climb
 from mg_fusion.convex import lowest_nll
 from mg_fusion.errors import ScoresError, SettingError
-from mg_fusion.found import Found, middle
-from mg_fusion.objective import METRICS, IntArray, Metric, VoteObjective, compositions
-from mg_fusion.regions import connected_regions
+from mg_fusion.search.bounds import Judge, best_settings
+from mg_fusion.search.climb import climb
+from mg_fusion.search.found import Found, middle
+from mg_fusion.search.objective import METRICS, IntArray, Metric, VoteObjective, compositions
+from mg_fusion.search.regions import connected_regions
 from mg_fusion.vote import BoolArray, FloatArray, check_temperature, soft_vote
 
 Temperature = Literal["grid", "nll", "per-model"]
@@ -109,7 +109,7 @@ def _judge(engine: Engine, metric: Metric, work: int) -> Callable[[VoteObjective
     ):
         return None
     try:
-        from mg_fusion.fast import judge_of
+        from mg_fusion.search.fast import judge_of
     except (ImportError, RuntimeError) as error:
         # RuntimeError: no folder to keep compiled code in.
         if engine == "auto":

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_fusion.objective import IntArray, Metric, VoteObjective
+from mg_fusion.search.objective import IntArray, Metric, VoteObjective
 from mg_fusion.vote import BoolArray, FloatArray
 
 # Metrics are counts divided by N, or means of such: closer than this is equal.

@@ -1,4 +1,4 @@
-"""The judges of :mod:`mg_fusion.bounds` compiled by numba: the extra ``fast``. Imported only when used.
+"""The judges of ``bounds`` compiled by numba: the extra ``fast``. Imported only when used.
 
 They decide what numpy's decide, entry by entry: a clip's rivals are left as soon as its outcome is known.
 """
@@ -11,8 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_fusion.bounds import SLACK, AccuracyJudge, Entries, MacroF1Judge, Verdict
-from mg_fusion.objective import IntArray, Metric, VoteObjective
+from mg_fusion.search.bounds import SLACK, AccuracyJudge, Entries, MacroF1Judge, Verdict
+from mg_fusion.search.objective import IntArray, Metric, VoteObjective
 from mg_fusion.vote import BoolArray, FloatArray
 
 
@@ -29,7 +29,7 @@ def _by_clip(columns: Sequence[NDArray[np.generic]], clips: int) -> tuple[IntArr
 
 
 class FastAccuracyJudge(AccuracyJudge):
-    """:class:`~mg_fusion.bounds.AccuracyJudge`, compiled."""
+    """:class:`~mg_fusion.search.bounds.AccuracyJudge`, compiled."""
 
     def __init__(self, objective: VoteObjective, probs: FloatArray) -> None:
         super().__init__(objective, probs)
@@ -62,7 +62,7 @@ class FastAccuracyJudge(AccuracyJudge):
 
 
 class FastMacroF1Judge(MacroF1Judge):
-    """:class:`~mg_fusion.bounds.MacroF1Judge`, compiled."""
+    """:class:`~mg_fusion.search.bounds.MacroF1Judge`, compiled."""
 
     def __init__(self, objective: VoteObjective, probs: FloatArray) -> None:
         super().__init__(objective, probs)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mg_fusion.bounds import TOLERANCE
 from mg_fusion.convex import lowest_nll
-from mg_fusion.found import Found, middle
-from mg_fusion.objective import Metric, VoteObjective
+from mg_fusion.search.bounds import TOLERANCE
+from mg_fusion.search.found import Found, middle
+from mg_fusion.search.objective import Metric, VoteObjective
 from mg_fusion.vote import FloatArray
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mg_fusion.objective import IntArray, VoteObjective
-from mg_fusion.regions import centrality
+from mg_fusion.search.objective import IntArray, VoteObjective
+from mg_fusion.search.regions import centrality
 from mg_fusion.vote import FloatArray
 
 
