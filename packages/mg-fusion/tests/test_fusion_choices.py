@@ -88,6 +88,51 @@ def test_gains_in_the_likelihood_are_positive_where_it_is_lower() -> None:
     assert list(fitted.weights) == ["0", "1"]
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "nll"])
+def test_cross_fitting_is_a_search_without_each_group_voted_on_that_group(metric: Any) -> None:
+    logits, labels = toy_scores(46, (1.0, 0.8, 0.6), 3)
+    # Two groups and two folds: each group is left out once, and no clip of it is searched on.
+    first = np.arange(46) % 3 == 0
+    groups = np.where(first, "anna", "ben")
+    present = np.ones((3, 46), dtype=bool)
+    present[1, ::4] = present[2, 1::4] = False
+    settings: dict[str, Any] = {"metric": metric, "weight_step": 0.25, "models": ["a", "b", "c"]}
+    fitted = fit_soft_vote(logits, labels, groups=groups, present=present, folds=2, **settings)
+    crossed = fitted.search["cross_fitted"]
+    fused, single = np.empty((46, logits[0].shape[1])), np.empty((46, logits[0].shape[1]))
+    parts = []
+    for out in (first, ~first):
+        part = fit_soft_vote(
+            [values[~out] for values in logits], labels[~out], present=present[:, ~out], **settings
+        )
+        weights = [part.weights[name] for name in "abc"]
+        fused[out] = soft_vote([v[out] for v in logits], weights, part.temperature, present[:, out])
+        best = "abc".index(part.baselines["best_single"]["model"])
+        alone = softmax(logits[best][out])
+        alone[~present[best, out]] = 1 / alone.shape[1]  # who does not answer knows nothing
+        single[out] = alone
+        parts.append((int(out.sum()), part.temperature, part.weights, "abc"[best]))
+    found = [
+        (part["clips"], part["temperature"], part["weights"], part["best_single"])
+        for part in crossed["parts"]
+    ]
+    assert sorted(found, key=str) == sorted(parts, key=str)
+    equal = soft_vote(logits, [1, 1, 1], 1.0, present)
+    for key, probs in (("value", fused), ("equal_weight", equal), ("best_single", single)):
+        measured = classification_metrics(probs, labels)
+        assert crossed[key] == pytest.approx(getattr(measured, metric)), key
+    sign = -1 if metric == "nll" else 1
+    for name in ("equal_weight", "best_single"):
+        gain = crossed[f"gain_over_{name}"]
+        assert gain["value"] == pytest.approx(sign * (crossed["value"] - crossed[name]))
+    if metric != "macro_f1":  # whose classes are those of all clips, whatever is drawn
+        # Two groups: a bootstrap over them draws one of them twice, or both.
+        values = [
+            getattr(classification_metrics(fused[rows], labels[rows]), metric) for rows in (first, ~first)
+        ]
+        assert [crossed["low"], crossed["high"]] == pytest.approx(sorted(values))
+
+
 def test_cross_fitting_tells_each_part_and_what_it_gains() -> None:
     logits, labels = toy_scores(40, (1.5, 0.3), 0)
     groups = [f"v{clip // 4}" for clip in range(40)]
