@@ -8,17 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mg_data.cli.console import TerminalConsole
-from mg_data.contract import DataError, StoreError, UsageError
+from mg_data.contract import ClipSource, DataError, DatasetImport, RawClip, StoreError, UsageError
 from mg_data.labels import join_labels, read_labels
 from mg_data.plugins import registry
-from mg_data.prepare.importing import import_data
-from mg_data.prepare.parallel import Shard
+from mg_data.prepare.importing import _clips, import_data
+from mg_data.prepare.parallel import Shard, Work
 from mg_data.prepare.synth import synth
 from mg_data.store import check_store, merge_stores, open_clips
 
@@ -38,6 +39,26 @@ def run(corpus: Path, out: Path, **options: Any) -> dict[str, Any]:
     labels = out.with_suffix(".csv")
     result = import_data(name="synthetic", source=corpus, out=out, labels=labels, console=QUIET, **options)
     return dict(result.data)
+
+
+def test_the_bar_ends_where_it_should_whatever_a_recording_gives() -> None:
+    clip = RawClip(clip_id="c", subject_id="s", video_id="v", start=0, stop=1, joints=None)
+    units = [
+        ClipSource(name=f"{given} of {said}", read=partial(lambda n: ([clip] * n, []), given), clips=said)
+        for said, given in ((2, 2), (2, 5), (3, 0), (0, 1))
+    ]
+    work = Work(lambda unit: unit.read(), lambda unit: unit.name, workers=1)
+    data = DatasetImport(
+        class_names=("a",),
+        vocabulary="v",
+        layout="",
+        columns=("x", "y", "c"),
+        image_size=(1, 1),
+        sources=units,
+    )
+    found = list(_clips(data, units, work))
+    assert sum(steps for _, steps in found) == sum(unit.clips for unit in units) == 7
+    assert [clip is not None for clip, _ in found].count(True) == 8
 
 
 def test_a_shard_is_part_i_of_n() -> None:

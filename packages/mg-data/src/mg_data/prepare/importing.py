@@ -147,8 +147,9 @@ def _clips(
         for unit, (clips, dropped) in work(units):
             settle(dropped)
             work.dropped.extend(dropped)
-            for clip in clips:
-                yield clip, 1
+            # A unit counts for as many clips as it was said to give, whatever it gives.
+            for number, clip in enumerate(clips):
+                yield clip, int(number < unit.clips)
             yield None, max(0, unit.clips - len(clips))
         return
     known = len(data.dropped)
