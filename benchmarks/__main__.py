@@ -82,10 +82,28 @@ def _section(name: str, seeds: tuple[int, ...], records: dict[tuple[str, int], d
             )
         if record["wall_seconds"]:
             text += f"; {record['wall_seconds'] / 60:.1f} min on {record['machine']}"
+            text += f", of its work {_shares(record['steps'])}"
         failing = [key for key, note in record["notes"].items() if "FAILING" in note]
         text += f"; below their floor: {', '.join(failing)}" if failing else ""
         lines.append(f"{text} (commit {record['commit']}, `{record['command']}`)")
     return lines
+
+
+def _shares(steps: dict[str, float]) -> str:
+    """Return what share of the seconds each stage took, as far as it shows.
+
+    >>> _shares({"round1/train-a": 90.0, "round2/train-a": 5.0, "data/crop-x": 4.9, "score-b": 0.1})
+    'train 95 %, crop 5 %'
+    """
+    seconds: dict[str, float] = {}
+    for step, value in steps.items():
+        stage = step.rpartition("/")[2].partition("-")[0]
+        seconds[stage] = seconds.get(stage, 0.0) + value
+    total = sum(seconds.values())
+    largest = sorted(seconds.items(), key=lambda item: -item[1])
+    return ", ".join(
+        f"{stage} {100 * value / total:.0f} %" for stage, value in largest if value > total / 200
+    )
 
 
 # Rows and seeds of benchmarks/skeleton_utd.py that the page shows.
