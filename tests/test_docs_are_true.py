@@ -57,7 +57,7 @@ def test_results_and_model_zoo_are_made_of_the_records_alone() -> None:
 def test_every_record_is_read_for_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """A measurement that no section reads would lie there unseen."""
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import bench_page, zoo_page
+    from benchmarks import bench_page, fuzz_page, zoo_page
     from benchmarks.__main__ import page
 
     read: set[Path] = set()
@@ -71,6 +71,7 @@ def test_every_record_is_read_for_a_page(monkeypatch: pytest.MonkeyPatch) -> Non
     page()
     zoo_page.page()
     bench_page.page()
+    fuzz_page.page()
     records = set((ROOT / "benchmarks" / "results").glob("*.json"))
     assert records
     assert {path.name for path in records - read} == set()
