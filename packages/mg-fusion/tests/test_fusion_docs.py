@@ -10,7 +10,7 @@ import pytest
 
 MODULES = (
     "convex",
-    "search",
+    "search.fit",
     "calibration",
     "calibrators",
     "commands.fuse",
