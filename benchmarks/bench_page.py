@@ -9,8 +9,8 @@ from benchmarks.page_parts import NOT_RUN
 # Why a ratio is below what was wanted, where that is known: (record, keys) -> the reason.
 LIMITS = {
     ("startup", ("ratio",)): (
-        "click has its compiled files here, which makes its import twice as fast; what is left are pluggy and "
-        "the contract's dataclasses, about a tenth of the time each"
+        "click has its compiled files here, which makes its import twice as fast; what is left are pluggy "
+        "and the contract's dataclasses, about a tenth of the time each"
     ),
     ("crop", ("intel_asl_640x480", "ratio")): "small frames decode fast: encoding the crop counts",
     ("crop", ("workers", "ratio")): "not looked into; both processes read and write one disk",
