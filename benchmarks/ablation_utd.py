@@ -51,18 +51,13 @@ METRICS = ("accuracy", "macro_f1", "ece")
 def row_names(protocol: str = "standard") -> list[str]:
     """Return the names of the rows; of an aligned protocol, those with pseudo-labels and ``joint``."""
     rows = tomllib.loads(RECIPE.read_text(encoding="utf-8"))["ablation"]["rows"]
-    if "-aligned" not in protocol:
+    if not protocol.endswith("-aligned"):
         return list(rows)
     return [name for name, row in rows.items() if name == "joint" or row.get("when") == "after"]
 
 
-def folder_of(work: Path, protocol: str) -> Path:
-    """Return the folder of a protocol, which it shares with its aligned one."""
-    return work / protocol.removesuffix("-aligned")
-
-
 def run_seed(
-    work: Path, protocol: str, seed: int, rows: list[str], changes: list[str], jobs: int
+    folder: Path, protocol: str, seed: int, rows: list[str], changes: list[str], jobs: int
 ) -> dict[str, Any]:
     """Fill rows of one seed; return its ablation.json."""
     changed = [f"{key}={json.dumps(value)}" for key, value in PROTOCOLS[protocol].items()] + changes
@@ -76,28 +71,17 @@ def run_seed(
         *(item for word in changed for item in ("--set", word)),
     ]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mg_data",
-            "ablate",
-            str(RECIPE),
-            "-o",
-            str(folder_of(work, protocol)),
-            *words,
-        ],
+        [sys.executable, "-m", "mg_data", "ablate", str(RECIPE), "-o", str(folder), *words],
         check=False,
     )
     if done.returncode:
         raise SystemExit(f"mg ablate of {protocol}, seed {seed}: exit code {done.returncode}")
-    found: dict[str, Any] = json.loads(
-        (folder_of(work, protocol) / "ablation.json").read_text(encoding="utf-8")
-    )
+    found: dict[str, Any] = json.loads((folder / "ablation.json").read_text(encoding="utf-8"))
     return found
 
 
 def record(
-    work: Path, protocol: str, seed: int, found: dict[str, Any], earlier: dict[str, Any]
+    folder: Path, protocol: str, seed: int, found: dict[str, Any], earlier: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the record of a seed: scores by row, what pseudo-labels gained, inputs and command.
 
@@ -109,9 +93,7 @@ def record(
     """
     inputs: dict[str, str] = {}
     for step in ("data.import", "data.split"):
-        outputs = json.loads(
-            (folder_of(work, protocol) / "steps" / f"{step}.json").read_text(encoding="utf-8")
-        )
+        outputs = json.loads((folder / "steps" / f"{step}.json").read_text(encoding="utf-8"))
         inputs.update({Path(path).name: digest for path, digest in outputs["outputs"].items()})
     if earlier and earlier["inputs"] != inputs:
         raise SystemExit(f"the rows of {protocol}, seed {seed}, that are there are of other inputs")
@@ -223,8 +205,10 @@ def main() -> None:
             missing = [name for name in wanted if name not in earlier.get("rows", {})]
             if not missing:
                 continue
-            found = run_seed(arguments.work, protocol, seed, missing, arguments.set, arguments.jobs)
-            text = json.dumps(record(arguments.work, protocol, seed, found, earlier), indent=2)
+            # An aligned protocol shares its first round with the plain one.
+            folder = arguments.work / protocol.removesuffix("-aligned")
+            found = run_seed(folder, protocol, seed, missing, arguments.set, arguments.jobs)
+            text = json.dumps(record(folder, protocol, seed, found, earlier), indent=2)
             path.write_text(text + "\n", encoding="utf-8")
             print(path.name, ", ".join(missing), flush=True)
 

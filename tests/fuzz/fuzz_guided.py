@@ -17,7 +17,6 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 import atheris
 
@@ -29,7 +28,7 @@ EVERY = 0.5
 atheris.instrument_imports(include=PACKAGES).__enter__()
 
 from fuzz_readers import READERS  # noqa: E402
-from fuzz_worker import LIMIT, Cases, _guard, _limit_memory, change, judge  # noqa: E402
+from fuzz_worker import LIMIT, Cases, Findings, change, judge, settle  # noqa: E402
 
 
 class Guided:
@@ -37,9 +36,9 @@ class Guided:
 
     def __init__(self, reader: str, folder: Path, seed: str) -> None:
         self.cases = Cases(READERS[reader], folder, seed)
-        self.folder, self.seed = folder, seed
+        self.folder = folder
         self.tally = {"read": 0, "refused": 0, "found": 0}
-        self.findings: dict[str, dict[str, Any]] = {}
+        self.findings = Findings(self.cases)
         self.links: set[int] = set()
         self.before: int | None = None
         self.began = self.written = time.monotonic()
@@ -86,20 +85,9 @@ class Guided:
         self.slowest = max(self.slowest, (time.monotonic() - started, number))
         self.tally[outcome] += 1
         if outcome == "found":
-            self.keep(number, which, data[1:], why, trace)
+            self.findings.keep(number, which, data[1:], why, trace, "guided-")
         if time.monotonic() - self.written > EVERY or outcome == "found":
             self.write()
-
-    def keep(self, number: int, which: int, content: bytes, why: str, trace: str) -> None:
-        """Keep the first input of each kind of finding."""
-        key = why.split(": ")[0]
-        if key not in self.findings:
-            name = f"{self.cases.reader.name}-{self.seed}-guided-{number}-{self.cases.files[which].name}"
-            path = self.folder / "found" / name
-            path.write_bytes(content)
-            facts = {"why": why, "index": number, "file": str(path), "trace": trace, "times": 0}
-            self.findings[key] = facts
-        self.findings[key]["times"] += 1
 
     def write(self) -> None:
         """Write the result so far."""
@@ -109,7 +97,7 @@ class Guided:
             **self.tally,
             "seconds": round(self.written - self.began, 1),
             "slowest": [round(self.slowest[0], 2), self.slowest[1]],
-            "findings": list(self.findings.values()),
+            "findings": self.findings.listed(),
         }
         part = self.folder / "result.part"
         part.write_text(json.dumps(result))
@@ -128,17 +116,10 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(given.folder)
     folder = given.folder.resolve()
-    (folder / "found").mkdir(exist_ok=True)
     guided = Guided(given.reader, folder, given.seed)
-    outcome, why, trace = judge(guided.cases.reader, guided.cases.work, False)
-    whole = guided.cases.reader.whole
-    assert outcome == "read" or (outcome == "refused" and not whole), f"the valid file: {why}\n{trace}"
+    settle(guided.cases)
     corpus = folder / "corpus"
     guided.seeds(corpus)
-    os.fsync = lambda handle: None  # files of a case need not outlive the machine
-    _guard(folder)
-    _limit_memory()
-    warnings.simplefilter("error", RuntimeWarning)
     number = random.Random(given.seed).getrandbits(31) or 1
     most = 2 * max(map(len, guided.cases.contents)) + 4096
     atheris.Setup(

@@ -180,21 +180,51 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
 
+def settle(cases: Cases) -> None:
+    """See that the valid files are read, then let this process do nothing else than read cases."""
+    outcome, why, trace = judge(cases.reader, cases.work, False)
+    taken = outcome == "read" or (outcome == "refused" and not cases.reader.whole)
+    assert taken, f"the valid file: {why}\n{trace}"
+    (cases.folder / "found").mkdir(exist_ok=True)
+    os.fsync = lambda handle: None  # files of a case need not outlive the machine
+    _guard(cases.folder)
+    _limit_memory()
+    warnings.simplefilter("error", RuntimeWarning)
+
+
+class Findings:
+    """What was found, by kind: the first input of each is kept."""
+
+    def __init__(self, cases: Cases) -> None:
+        self._cases = cases
+        self._kinds: dict[str, dict[str, Any]] = {}
+
+    def keep(self, index: int, which: int, content: bytes, why: str, trace: str, mark: str = "") -> None:
+        """Count a finding; ``mark`` stands in the name of its file."""
+        key = why.split(": ")[0]
+        if key not in self._kinds:
+            name = (
+                f"{self._cases.reader.name}-{self._cases.seed}-{mark}{index}-{self._cases.files[which].name}"
+            )
+            path = self._cases.folder / "found" / name
+            path.write_bytes(content)
+            facts = {"why": why, "index": index, "file": str(path), "trace": trace, "times": 0}
+            self._kinds[key] = facts
+        self._kinds[key]["times"] += 1
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Return all of them."""
+        return list(self._kinds.values())
+
+
 def run(
     reader: Reader, folder: Path, *, seconds: float, seed: str, first: int, count: int | None
 ) -> dict[str, Any]:
     """Read case after case; return how many, and what was found."""
     cases = Cases(reader, folder, seed)
-    found_folder = folder / "found"
-    found_folder.mkdir(exist_ok=True)
-    outcome, why, trace = judge(reader, cases.work, False)
-    assert outcome == "read" or (outcome == "refused" and not reader.whole), f"the valid file: {why}\n{trace}"
-    os.fsync = lambda handle: None  # files of a case need not outlive the machine
-    _guard(folder)
-    _limit_memory()
-    warnings.simplefilter("error", RuntimeWarning)
+    settle(cases)
     tally = {"read": 0, "refused": 0, "found": 0}
-    findings: dict[str, dict[str, Any]] = {}
+    findings = Findings(cases)
     began, index, before = time.monotonic(), first, None
     slowest = (0.0, -1)
     while (count is None and time.monotonic() - began < seconds) or (
@@ -217,22 +247,11 @@ def run(
         slowest = max(slowest, (took, index))
         tally[outcome] += 1
         if outcome == "found":
-            key = why.split(": ")[0]
-            if key not in findings:
-                name = f"{reader.name}-{seed}-{index}-{cases.files[which].name}"
-                (found_folder / name).write_bytes(content)
-                findings[key] = {
-                    "why": why,
-                    "index": index,
-                    "file": str(found_folder / name),
-                    "trace": trace,
-                    "times": 0,
-                }
-            findings[key]["times"] += 1
+            findings.keep(index, which, content, why, trace)
         index += 1
     return {
         "cases": index - first, "next": index, **tally, "seconds": round(time.monotonic() - began, 1),
-        "slowest": [round(slowest[0], 2), slowest[1]], "findings": list(findings.values()),
+        "slowest": [round(slowest[0], 2), slowest[1]], "findings": findings.listed(),
     }  # fmt: skip
 
 
