@@ -40,6 +40,11 @@ class Ratio:
         found = _descend(record, self.range_keys or (*self.keys[:-1], "ratio_range"))
         return None if found is None else (float(found[0]), float(found[1]))
 
+    def ceiling(self, record: Mapping[str, Any] | None) -> float | None:
+        """Return what separate runs at once reach on the machine, None where that was not measured."""
+        found = _descend(record, (*self.keys[:-1], "ceiling", "ratio"))
+        return None if found is None else float(found)
+
     def meets(self, value: float) -> bool:
         """Whether a value is what is wanted; nothing wanted is always met."""
         if not self.wanted:

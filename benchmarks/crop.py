@@ -2,7 +2,8 @@
 
 Decoding alone is the same video decoded to RGB arrays by PyAV in one thread. Cropping is what `mg data crop`
 does with it: decode, cut the box out, bring it to 224 x 224, JPEG. Both take turns; a speed is a ratio of one
-turn. ``--quick`` leaves out the processes and the memory.
+turn. ``--quick`` leaves out the processes and the memory. ``ceiling`` is how many times as fast two separate
+crops at once are as one after the other: no crop in two processes can be faster on the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measuring import ratio_of_rounds, run_mg
+from benchmarks.measuring import ratio_of_rounds, run_mg, run_mg_at_once
 from benchmarks.record_run import RESULTS, commit
 from mg_data.prepare.crop_video import ClipJob, CropOptions, VideoJob, crop_video
 from mg_data.store import open_clips
@@ -114,17 +115,21 @@ def real_speed() -> dict[str, Any] | None:
 
 
 def workers(folder: Path, rounds: int = 2) -> dict[str, Any]:
-    """Return seconds of ``mg data crop`` with one and two processes in turns, and their ratio."""
+    """Return seconds of ``mg data crop`` with one and two processes in turns, their ratio and its ceiling."""
     corpus = _corpus(folder, 20, 14, "1280x720")
-    words = ["data", "crop", corpus.with_suffix(".h5"), corpus, "-o", folder / "crops.h5"]
+    words = ["data", "crop", corpus.with_suffix(".h5"), corpus, "-o"]
     seconds: dict[int, list[float]] = {1: [], 2: []}
+    apart = []
     for _ in range(rounds):
         for number, values in seconds.items():
-            values.append(run_mg(*words, "--workers", number)[0])
+            values.append(run_mg(*words, folder / "crops.h5", "--workers", number)[0])
+        both = [[*words, folder / f"{name}.h5", "--workers", 1] for name in ("first", "second")]
+        apart.append(run_mg_at_once(*both))
     return {
         "seconds_one": round(statistics.median(seconds[1]), 2),
         "seconds_two": round(statistics.median(seconds[2]), 2),
         **ratio_of_rounds(seconds[1], seconds[2], 2),
+        "ceiling": ratio_of_rounds([2 * one for one in seconds[1]], apart, 2),
     }
 
 

@@ -5,7 +5,8 @@ them), one thread a process: alone, and under torchrun with two processes (gloo,
 the same batches. The sides take turns. A time is that of an epoch in the training's log, without the first,
 so the start of processes is left out; the ratio is the median of the rounds'. Dropout, which draws other
 numbers in each process, is off, and BatchNorm goes over the whole batch: then losses must be equal up to
-rounding, which is said epoch by epoch.
+rounding, which is said epoch by epoch. ``ceiling`` is how many times as fast two separate trainings at once
+are as one after the other: no training in two processes can be faster on the machine.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,38 +45,51 @@ SIDES = {
 }
 
 
-def epochs_of(side: str, work: Path, folder: Path, number: int) -> list[dict[str, Any]]:
-    """Train once; return the rows of the log, one an epoch."""
-    out = folder / f"{side}-{number}.safetensors"
+def epochs_of(side: str, work: Path, outs: Sequence[Path]) -> list[list[dict[str, Any]]]:
+    """Train once for each checkpoint, all at once; return the rows of each log, one an epoch."""
     words = ["train", *MODEL, "--data", work / "clips.h5", "--split", work / "standard.h5", "--threads", "1"]
-    words += ["--device", "cpu", "--settings", json.dumps(SETTINGS), "--quiet", "-o", out]
-    done = subprocess.run(
-        [*SIDES[side], *map(str, words)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"training on side '{side}': exit code {done.returncode}\n{done.stderr[-3000:]}")
-    log = out.with_name(f"{out.stem}.log.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in log.splitlines()]
+    words += ["--device", "cpu", "--settings", json.dumps(SETTINGS), "--quiet", "-o"]
+    running = [
+        subprocess.Popen(
+            [*SIDES[side], *map(str, words), str(out)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for out in outs
+    ]
+    for process in running:
+        errors = process.communicate()[1]
+        if process.returncode:
+            raise SystemExit(f"training on side '{side}': exit code {process.returncode}\n{errors[-3000:]}")
+    logs = [out.with_name(f"{out.stem}.log.jsonl").read_text(encoding="utf-8") for out in outs]
+    return [[json.loads(line) for line in log.splitlines()] for log in logs]
+
+
+def seconds_of(log: list[dict[str, Any]]) -> float:
+    """Return the median seconds of an epoch, without the first."""
+    return float(statistics.median(row["seconds"] for row in log[1:]))
 
 
 def measure(work: Path, rounds: int) -> dict[str, Any]:
-    """Return seconds an epoch, ratio and differences of losses."""
+    """Return seconds an epoch, ratio, its ceiling and differences of losses."""
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    apart = []
     losses: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         for number in range(rounds):
             for side in list(SIDES)[:: 1 if number % 2 else -1]:
-                rows = epochs_of(side, work, Path(name), number)
-                seconds[side].append(statistics.median(row["seconds"] for row in rows[1:]))
+                (rows,) = epochs_of(side, work, [Path(name) / f"{side}-{number}.safetensors"])
+                seconds[side].append(seconds_of(rows))
                 losses[side] = [row["loss"] for row in rows]
+            outs = [Path(name) / f"apart{part}-{number}.safetensors" for part in range(PROCESSES)]
+            apart.append(max(map(seconds_of, epochs_of("one", work, outs))))
     differences = [abs(b / a - 1) for a, b in zip(losses["one"], losses["two"])]
     return {
         "epoch_seconds": seconds,
         **ratio_of_rounds(seconds["one"], seconds["two"]),
+        "ceiling": ratio_of_rounds([PROCESSES * one for one in seconds["one"]], apart),
         "best_ratio": min(seconds["one"]) / min(seconds["two"]),
         "losses": losses,
         "loss_differences": differences,
