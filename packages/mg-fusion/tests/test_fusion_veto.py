@@ -52,6 +52,13 @@ def test_agreement_with_another_model_or_weight_zero_is_no_veto() -> None:
     assert len(find_vetoes(logits, [1, 0, 0, 0, 0], 1.0).rows) == 0
 
 
+def test_of_classes_that_the_rest_has_equal_the_first_is_its_answer() -> None:
+    # The rest says 1 and 2 alike, so 1; taking the sure model's part off a sum again would leave crumbs.
+    logits = np.array([[[0.0, 0.0, 1.0]], [[0.0, 2.0, 2.0]]])
+    found = find_vetoes(logits, [3, 1], 1.0)
+    assert (found.model.tolist(), found.answer.tolist(), found.rest_answer.tolist()) == ([0], [2], [1])
+
+
 def test_a_rest_without_a_majority_is_not_overridden() -> None:
     # The two others disagree with each other too.
     logits = np.array([[SURE], [UNSURE], [[0.0, 0.4, 1.0, 0.0, 0.0]]])

@@ -70,16 +70,17 @@ def find_vetoes(
     if (shares.sum(axis=0) == 0).any():
         raise ScoresError("veto: a clip has no answer from a model of positive weight; leave it out")
     probs = np.stack([softmax(values, tau) for values in scores])
-    total = np.einsum("mn,mnk->nk", shares, probs)
-    top, answer = scores.argmax(axis=2), total.argmax(axis=1)
+    top, answer = scores.argmax(axis=2), _vote(shares, probs).argmax(axis=1)
     weight = shares.sum(axis=0)
     supporters = ((top == answer) & (shares > 0)).sum(axis=0)
     found: list[tuple[IntArray, ...]] = []
     values: list[tuple[FloatArray, FloatArray]] = []
     for model in range(len(scores)):
         rest_weight = weight - shares[model]
-        rest = (total - shares[model][:, None] * probs[model]).argmax(axis=1)
-        agree = ((top == rest) & (np.arange(len(scores)) != model)[:, None]) * shares
+        others = np.arange(len(scores)) != model
+        # Added up anew: what is left of a difference tells classes apart that the others have equal.
+        rest = _vote(shares[others], probs[others]).argmax(axis=1)
+        agree = ((top == rest) & others[:, None]) * shares
         agreement = agree.sum(axis=0) / np.where(rest_weight > 0, rest_weight, 1.0)
         alone = (top[model] == answer) & (shares[model] > 0) & (supporters == 1)
         rows = np.flatnonzero(alone & (rest != answer) & (agreement > majority))
@@ -97,6 +98,14 @@ def find_vetoes(
         rest_answer=rests[order].astype(np.int64),
         agreement=agreements[order],
     )
+
+
+def _vote(shares: FloatArray, probs: FloatArray) -> FloatArray:
+    """Return (N, K) the weighted sum of (M, N, K) probabilities, added in the order of the soft vote."""
+    total = np.zeros(probs.shape[1:])
+    for share, values in zip(shares, probs, strict=True):
+        total += share[:, None] * values
+    return total
 
 
 def effect(answer: int, rest: int, truth: int) -> str:
