@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,11 +152,36 @@ def test_overlap_with_selection_is_a_warning_and_unknown_taint_is_recorded(tmp_p
         ({"fit": ["a"], "weights": ["1"], "params_out": "q"}, "leave --weights out"),
         ({"stores": ["a"], "out": "o", "params": "p", "temperature": 2.0}, "leave --temperature"),
         ({"fit": ["a"], "params_out": "q", "fuser": "majority"}, "not for 'majority'"),
+        ({"stores": ["a"], "out": "o", "calibrate": "nll"}, "--calibrate belongs to --fit"),
+        ({"stores": ["a"], "out": "o", "folds": 5, "weight_step": 0.1}, "--folds, --weight-step belong"),
+        ({"stores": ["a"], "out": "o", "params": "p", "allow_tainted": True}, "--allow-tainted belongs"),
+        ({"stores": ["a"], "out": "o", "params": "p", "fuser": "rank"}, "which 'rank' does not take"),
+        ({"stores": ["a"], "out": "o", "temperature": 2.0, "fuser": "majority"}, "takes no --temperature"),
+        ({"fit": ["a"], "fuser": "log-linear", "weight_step": 0.1}, "--weight-step belong"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options, text) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError, match=text):
         fuse(console=Talk(), **options)
+
+
+def test_cross_fitting_without_groups_is_said_to_be_no_honest_measure(tmp_path: Path) -> None:
+    val, labels = write_toy(tmp_path, "val", strengths=(1.0, 0.5, 0.5))
+    given: dict[str, Any] = {"fit": val, "labels": labels, "params_out": tmp_path / "p.json", "temperature": 1.0}
+    talk = Talk()
+    fuse(console=talk, **given)
+    assert not talk.warned
+    fuse(console=talk, folds=2, **given)
+    assert any("the groups of the clips are unknown" in text for text in talk.warned)
+
+
+def test_what_the_search_says_of_the_soft_vote_is_not_said_of_another_fuser(tmp_path: Path) -> None:
+    val, labels = write_toy(tmp_path, "val", strengths=(1.0, 0.5, 0.5))
+    params = tmp_path / "p.json"
+    told = fuse(console=Talk(), fit=val, labels=labels, params_out=params, temperature=1.0)
+    assert "accuracy on 60 clips" in told.text
+    told = fuse(console=Talk(), stores=val, params=params, out=tmp_path / "o.h5", fuser="log-mean")
+    assert "accuracy on 60 clips" not in told.text
 
 
 def test_weights_are_written_as_numbers_or_by_branch() -> None:

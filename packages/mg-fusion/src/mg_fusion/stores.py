@@ -342,6 +342,18 @@ def fuse_stores(
     )
 
 
+def options_of(name: str) -> set[str]:
+    """Return the options that a registered fuser takes.
+
+    Raises:
+        PluginError: an unknown fuser.
+    """
+    from mg_data.plugins import registry, resolve
+
+    spec = registry().get("fusers", name)
+    return set(spec.options) or set(inspect.signature(resolve(spec.factory)).parameters)
+
+
 def fuser_of(name: str) -> Callable[[FloatArray, BoolArray, FloatArray, float], FloatArray]:
     """Return a registered fuser, held to its contract: (N, K), finite, rows that sum to 1.
 
@@ -354,7 +366,7 @@ def fuser_of(name: str) -> Callable[[FloatArray, BoolArray, FloatArray, float], 
     from mg_data.plugins import registry, resolve
 
     factory = resolve(registry().get("fusers", name).factory)
-    accepted = set(registry().get("fusers", name).options) or set(inspect.signature(factory).parameters)
+    accepted = options_of(name)
 
     def fuse(logits: FloatArray, present: BoolArray, shares: FloatArray, tau: float) -> FloatArray:
         offered = {"weights": shares.tolist(), "temperature": tau}

@@ -13,9 +13,10 @@ from mg_data.store import clip_keys
 from mg_fusion.commands.fuse_fitted import fuse_fitted, wants_fitted
 from mg_fusion.commands.fuse_told import fuse_result
 from mg_fusion.commands.veto import diagnose_stores, veto_text
+from mg_fusion.folds import warn_ungrouped
 from mg_fusion.search.fit import Method, Temperature, fit_soft_vote
 from mg_fusion.search.objective import METRICS
-from mg_fusion.stores import FusedScores, Missing, fuse_stores, join_stores
+from mg_fusion.stores import FusedScores, Missing, fuse_stores, join_stores, options_of
 from mg_fusion.streaming import StreamedFusion, can_stream, fuse_to_store, is_large
 from mg_fusion.tainted import check_fit_taint
 from mg_fusion.truth import fit_labels, groups_of, read_groups, read_truth
@@ -96,6 +97,19 @@ def _check_use(
         raise UsageError(
             "fuse: where to write the parameters? give --params-out fusion.json, or stores and -o"
         )
+    if params is not None and "temperature" not in options_of(fuser):
+        raise UsageError(f"fuse: {params} holds parameters of the soft vote, which '{fuser}' does not take")
+    for name, given in (("temperature", temperature is not None), ("weights", bool(weights))):
+        if given and name not in options_of(fuser):
+            raise UsageError(f"fuse: --fuser {fuser} takes no --{name}; leave it out")
+
+
+def _check_without_fit(given: Mapping[str, bool]) -> None:
+    """Refuse what only a fit looks at, where nothing is fitted: silence would let it seem done."""
+    names = [f"--{name.replace('_', '-')}" for name, there in given.items() if there]
+    if names:
+        belong = "belong" if len(names) > 1 else "belongs"
+        raise UsageError(f"fuse: {', '.join(names)} {belong} to --fit; give the stores to fit on")
 
 
 def fit_parameters(
@@ -133,6 +147,8 @@ def fit_parameters(
         raise UsageError(f"metric: found '{metric}', wanted one of {', '.join(METRICS)}")
     console.say(f"fit: searching on {len(target)} clips, {len(joined.keys)} models")
     group = groups_of(joined.clip_ids, truth, groups)
+    if folds:
+        warn_ungrouped(group, console)
     fitted = fit_soft_vote(
         joined.logits,
         target,
@@ -203,8 +219,16 @@ def fuse(
         (path or None), ``metric`` and ``value`` of a fit, ``vetoes`` of ``--diagnose``. A fitted fuser has
         other data, see :func:`mg_fusion.commands.fuse_fitted.fuse_fitted`.
     """
-    if groups is not None and not fit:
-        raise UsageError("fuse: --groups belongs to --fit; give the stores to fit on")
+    searched = {
+        "calibrate": calibrate != "grid",
+        "method": method != "auto",
+        "metric": metric != "accuracy",
+        "weight_step": weight_step != 0.05,
+    }
+    if not fit:
+        _check_without_fit(
+            {"groups": groups is not None, "folds": folds != 0, "allow_tainted": allow_tainted, **searched}
+        )
     grouped = read_groups(groups, group_by) if groups is not None else None
     if wants_fitted(fuser, params):
         return fuse_fitted(
@@ -225,9 +249,7 @@ def fuse(
                 "temperature": temperature,
                 "weights": weights,
                 "diagnose": diagnose,
-                "calibrate": calibrate != "grid",
-                "method": method != "auto",
-                "metric": metric != "accuracy",
+                **searched,
             },
         )
     if fuser_options:
@@ -266,8 +288,6 @@ def fuse(
         )
         params_path = params_out if params_out is not None else Path(out or "").with_name("fusion.json")
     elif params is not None:
-        if fuser == "majority":
-            raise UsageError("fuse: --params are for the soft vote; --fuser majority takes --weights only")
         vote = SoftVote.load(params)
         if vote.taint.get("override"):
             console.warn(f"{params}: {vote.taint['override']}")

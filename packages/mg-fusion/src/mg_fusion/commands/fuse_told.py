@@ -42,7 +42,8 @@ def fuse_result(
     zero = [key for key, weight in shares.items() if weight == 0]
     if zero:
         lines.append(f"vote weight 0: {', '.join(zero)}")
-    if vote is not None and vote.search:
+    # What a search says of the vote it searched for says nothing of another fuser.
+    if vote is not None and vote.search and fuser == "soft-vote":
         lines.append(_search_text(vote))
     if params_path is not None:
         lines.append(f"parameters: {params_path}")
