@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mg_data.contract import DataError, StoreError, UsageError
-from mg_data.labels import read_labels
+from mg_data.labels import read_labels, write_labels
 from mg_data.store import write_split
 from mg_fusion import classification_metrics
 from mg_fusion.commands.score import score
@@ -180,3 +180,20 @@ def _of_one_class(folder: Path) -> Path:
     path = folder / "far.csv"
     path.write_text("clip_id,label,class_name\nx,9,\n")
     return path
+
+
+def test_training_counts_follow_the_classes_of_the_scores_and_are_of_training_clips(tmp_path: Path) -> None:
+    paths, labels = write_toy(tmp_path, "target")
+    classes = ("rub hands", "touch <ear> & nose", "fold arms", "shrug", "scratch")
+    other = tmp_path / "other.csv"
+    write_labels(other, ["x", "y"], [0, 1], classes[::-1])
+    with pytest.raises(StoreError, match=r"class 0 is 'rub hands', but 'scratch' in .*other\.csv"):
+        score(console=Talk(), stores=paths, labels=labels, counts=other)
+    split = tmp_path / "split.h5"
+    of = {"dataset": "toy", "clip_ids": ["a", "b", "c"], "class_names": classes}
+    write_split(split, names=["train", "train", "val"], labels=[0, -1, 1], **of)  # type: ignore[arg-type]
+    row = score(console=Talk(), stores=paths[:1], labels=labels, counts=split).data["scores"]["heat"]
+    assert {name: group["classes"] for name, group in row["groups"].items()} == {"head": 1, "empty": 4}
+    write_split(split, names=["val"] * 3, labels=[0, 1, 1], **of)  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="has no part 'train'"):
+        score(console=Talk(), stores=paths, labels=labels, counts=split)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from mg_fusion.calibration import reliability
 from mg_fusion.compare import compare_results
 from mg_fusion.intervals import metric_intervals
 from mg_fusion.metrics import classification_metrics
-from mg_fusion.truth import Truth, groups_of, read_truth
+from mg_fusion.truth import Truth, groups_of, is_store, read_truth
 from mg_fusion.vote import FloatArray, softmax
 
 ScoredStore = LogitsStore | ProbsStore | PseudoStore
@@ -244,17 +243,21 @@ def _compare(
     }
 
 
-def training_counts(path: str | Path, classes: int) -> NDArray[np.int64]:
+def training_counts(path: str | Path, class_names: Sequence[str], store: str | Path) -> NDArray[np.int64]:
     """Return (K,) clips of each class of the training part of a split store, or of all of labels.csv.
 
+    Args:
+        class_names, store: of the scores, to compare with those of the file.
+
     Raises:
-        DataError: no such clip, or a label beyond the classes.
+        DataError: no such clip, or a label beyond the classes. StoreError: another class list, or a split
+        without a part 'train'.
     """
-    truth = read_truth(path)
+    truth, classes = read_truth(path), len(class_names)
+    truth.check_classes(class_names, Path(store))
     labels = list(truth.labels.values())
-    with contextlib.suppress(StoreError):
-        if store_kind(path) == "split":
-            labels = read_split(path).select("train")[1].tolist()
+    if is_store(Path(path)):
+        labels = [label for label in read_split(path).select("train")[1].tolist() if label >= 0]
     if not labels or max(labels) >= classes:
         raise DataError(
             f"{path}: wanted labels of training clips in 0..{classes - 1}, found "

@@ -59,6 +59,16 @@ class Truth:
         return np.array(names) if names and all(names) else None
 
 
+def is_store(path: Path) -> bool:
+    """Return whether a file is HDF5 by its first bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as handle:
+        return handle.read(8) == _HDF5_SIGNATURE
+
+
 def read_truth(path: str | Path) -> Truth:
     """Read labels.csv (header ``clip_id,label,class_name``) or a split store.
 
@@ -68,11 +78,9 @@ def read_truth(path: str | Path) -> Truth:
     """
     file = Path(path)
     try:
-        with file.open("rb") as handle:
-            is_store = handle.read(8) == _HDF5_SIGNATURE
+        return _from_split(file) if is_store(file) else _from_csv(file)
     except OSError as error:
         raise DataError(f"{file}: labels cannot be read: {error.strerror}") from error
-    return _from_split(file) if is_store else _from_csv(file)
 
 
 def _from_split(path: Path) -> Truth:
@@ -167,14 +175,13 @@ def read_groups(path: str | Path, by: str) -> dict[str, str]:
 
     file = Path(path)
     try:
-        with file.open("rb") as handle:
-            is_store = handle.read(8) == _HDF5_SIGNATURE
-        if not is_store:
+        stored = is_store(file)
+        if not stored:
             with file.open(encoding="utf-8-sig", newline="") as handle:
                 rows = [row for row in csv.reader(handle) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: groups cannot be read: {error}") from error
-    if not is_store:
+    if not stored:
         if not rows or rows[0] != ["clip_id", "group"] or any(len(row) != 2 for row in rows):
             raise DataError(f"{file}: wanted a clips or split store, or a csv with the header clip_id,group")
         found = {clip: group for clip, group in rows[1:] if group}

@@ -91,7 +91,7 @@ def score(
                 truth,
                 groups=grouped,
                 intervals=intervals,
-                class_counts=training_counts(counts, len(store.class_names)) if counts is not None else None,
+                class_counts=training_counts(counts, store.class_names, path) if counts is not None else None,
                 against=other,
             )
             if measured.get("against", {}).get("left_out"):

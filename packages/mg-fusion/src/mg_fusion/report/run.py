@@ -133,7 +133,7 @@ class Run:
     def class_counts(self) -> NDArray[np.int64] | None:
         """(K,) training clips of each class, as ``mg score --counts data/split.h5`` takes them, or None."""
         try:
-            return training_counts(self.split.path, len(self.split.class_names))
+            return training_counts(self.split.path, self.split.class_names, self.split.path)
         except (AbsentError, MgError):
             return None
 
