@@ -210,6 +210,25 @@ def test_a_calibration_is_of_one_model(tmp_path: Path) -> None:
     assert not (tmp_path / "c.h5").exists()
 
 
+def test_parameters_of_another_method_are_not_taken_for_it(tmp_path: Path) -> None:
+    val, labels = write_val(tmp_path)
+    params = tmp_path / "c.json"
+    calibrate(console=Talk(), fit=val, labels=labels, params_out=params, folds=0)
+    with pytest.raises(UsageError, match="calibration by temperature, not by vector"):
+        calibrate(console=Talk(), store=val, out=tmp_path / "c.h5", params=params, method="vector")
+
+
+def test_a_calibration_that_cannot_be_written_leaves_no_parameters(tmp_path: Path) -> None:
+    val, labels = write_val(tmp_path)
+    (tmp_path / "file").touch()
+    params = tmp_path / "c.json"
+    with pytest.raises(StoreError):
+        calibrate(
+            console=Talk(), store=val, out=tmp_path / "file" / "c.h5", fit=val, labels=labels, params_out=params
+        )
+    assert not params.exists()
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -218,6 +237,7 @@ def test_a_calibration_is_of_one_model(tmp_path: Path) -> None:
         ({"fit": "a", "store": "b"}, "go together"),
         ({"fit": "a"}, "nothing to do"),
         ({"params": "a", "store": "b", "out": "c", "labels": "d"}, "belong to --fit"),
+        ({"params": "a", "store": "b", "out": "c", "shrinkage": 2.0}, "belong to --fit"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options, text) -> None:  # type: ignore[no-untyped-def]

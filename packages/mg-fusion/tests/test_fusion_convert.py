@@ -104,7 +104,9 @@ def test_labels_go_beside_the_store_and_never_into_it(tmp_path: Path) -> None:
     assert read_labels(labels) == dict(zip(NAMES, [0, 1, 2, -1], strict=True))
     assert read_logits(tmp_path / "s.h5").labels is None
     with pytest.raises(DataError, match="holds no labels"):
+        options["out"] = tmp_path / "none.h5"
         from_scores(file=peer_file(tmp_path, "ctr-gcn"), format="ctr-gcn", labels_out=labels, **options)
+    assert not (tmp_path / "none.h5").exists()
 
 
 def test_probabilities_are_seen_and_said(tmp_path: Path) -> None:

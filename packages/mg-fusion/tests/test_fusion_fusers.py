@@ -278,6 +278,23 @@ def test_the_command_fits_reuses_and_marks_the_clips_as_trained_on(tmp_path: Pat
         )
 
 
+def test_a_fusion_that_cannot_be_written_leaves_no_parameters(tmp_path: Path) -> None:
+    val, labels = write_toy(tmp_path, "val")
+    (tmp_path / "file").touch()
+    params = tmp_path / "fusion.json"
+    with pytest.raises(StoreError):
+        fuse(
+            console=Talk(),
+            stores=val,
+            out=tmp_path / "file" / "p.h5",
+            fit=val,
+            labels=labels,
+            fuser="log-linear",
+            params_out=params,
+        )
+    assert not params.exists()
+
+
 def test_the_taint_rule_holds_for_fitted_fusers(tmp_path: Path) -> None:
     seen = clip_keys("toy", [f"val{n:03d}" for n in range(5)])
     val, labels = write_toy(tmp_path, "val", trained_on=seen)

@@ -237,3 +237,7 @@ def test_the_table_is_aligned_and_has_notes_only_where_there_are_some() -> None:
     noted = results_table(scores, {"joint/before": "FAILING: floor 95 %"}, "markdown")
     assert "| FAILING: floor 95 % |" in noted
     assert noted.splitlines()[1].startswith("| ------------ | -------: |")
+
+
+def test_the_nll_of_certain_answers_is_0_without_a_sign() -> None:
+    assert str(classification_metrics([[1.0, 0.0], [0.0, 1.0]], [0, 1]).nll) == "0.0"

@@ -212,7 +212,7 @@ def classification_metrics(
         accuracy=float(right.sum() / rows),
         macro_f1=float(f1[seen].mean()),
         mean_class_accuracy=float(recall[seen].mean()),
-        nll=float(-np.log(np.maximum(target, SMALLEST_PROBABILITY)).mean()),
+        nll=float(0.0 - np.log(np.maximum(target, SMALLEST_PROBABILITY)).mean()),  # 0, not -0, if all are sure
         brier=float(((values**2).sum(axis=1) - 2 * target + 1).mean()),
         ece=expected_calibration_error(values, truth),
         ece_mass=expected_calibration_error(values, truth, scheme="mass"),

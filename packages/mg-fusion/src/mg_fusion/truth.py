@@ -42,10 +42,12 @@ class Truth:
         """
         for index, name in sorted(self.class_names.items()):
             if index >= len(class_names) or class_names[index] != name:
-                found = class_names[index] if index < len(class_names) else f"only {len(class_names)} classes"
+                there = f"'{name}' in {self.path}"
                 raise StoreError(
                     store,
-                    f"class {index} is '{found}', but '{name}' in {self.path}",
+                    f"class {index} is '{class_names[index]}', but {there}"
+                    if index < len(class_names)
+                    else f"has {len(class_names)} classes; class {index} is {there}",
                     "the labels follow another class list; import both from one data set",
                 )
 

@@ -22,6 +22,7 @@ from mg_data.store import (
     write_probs,
 )
 from mg_fusion.calibrators import METHODS, Calibrator, fit_calibrator
+from mg_fusion.files import check_outputs
 from mg_fusion.folds import group_folds, warn_ungrouped
 from mg_fusion.metrics import SMALLEST_PROBABILITY, classification_metrics
 from mg_fusion.scoring import default_name, open_scored
@@ -88,20 +89,26 @@ def calibrate(
         raise UsageError("calibrate: nothing to do; name a store and -o, or --fit and --params-out")
     if fit is None and (labels is not None or params_out is not None or groups is not None):
         raise UsageError("calibrate: --labels, --groups and --params-out belong to --fit")
+    if fit is None and (shrinkage != 1.0 or bins != 15 or folds != 5 or allow_tainted):
+        raise UsageError("calibrate: --shrinkage, --bins, --folds and --allow-tainted belong to --fit")
+    check_outputs("calibrate", [store, fit, labels, params, groups], {"-o": out, "--params-out": params_out})
     grouped = read_groups(groups, group_by) if groups is not None else None
     if fit is not None:
         fitted = _fit(fit, labels, method, shrinkage, bins, folds, allow_tainted, console, grouped, group_by)
     else:
         assert params is not None
         fitted = Calibrator.load(params)
+        if method not in ("temperature", fitted.method):
+            raise UsageError(f"calibrate: {params} holds a calibration by {fitted.method}, not by {method}")
         if fitted.taint.get("override"):
             console.warn(f"{params}: {fitted.taint['override']}")
     digest = ""
     work = _applied(fitted, store, str(params or fit)) if store is not None else None
-    if params_out is not None:
-        fitted.save(params_out)
     if work is not None and out is not None:
         digest = _write(fitted, *work, out, params or params_out or out)
+    # Last, so that there are no parameters of a calibration that failed.
+    if params_out is not None:
+        fitted.save(params_out)
     data = {
         "out": str(out) if out is not None else None,
         "digest": digest or None,

@@ -13,6 +13,7 @@ from mg_data.store import clip_keys
 from mg_fusion.commands.fuse_fitted import fuse_fitted, wants_fitted
 from mg_fusion.commands.fuse_told import fuse_result
 from mg_fusion.commands.veto import diagnose_stores, veto_text
+from mg_fusion.files import check_outputs
 from mg_fusion.folds import warn_ungrouped
 from mg_fusion.search.fit import Method, Temperature, fit_soft_vote
 from mg_fusion.search.objective import METRICS
@@ -229,6 +230,13 @@ def fuse(
         _check_without_fit(
             {"groups": groups is not None, "folds": folds != 0, "allow_tainted": allow_tainted, **searched}
         )
+    if params_out is None and fit and out is not None:
+        params_out = Path(out).with_name("fusion.json")
+    check_outputs(
+        "fuse",
+        [*stores, *fit, labels, params, groups],
+        {"-o": out, "--params-out": params_out, "--diagnose": diagnose},
+    )
     grouped = read_groups(groups, group_by) if groups is not None else None
     if wants_fitted(fuser, params):
         return fuse_fitted(
@@ -286,7 +294,7 @@ def fuse(
             groups=grouped,
             group_by=group_by,
         )
-        params_path = params_out if params_out is not None else Path(out or "").with_name("fusion.json")
+        params_path = params_out
     elif params is not None:
         vote = SoftVote.load(params)
         if vote.taint.get("override"):

@@ -72,15 +72,16 @@ def fuse_fitted(
         raise UsageError(
             "fuse: --labels, --params-out and --fuser-options belong to --fit; give stores to fit on"
         )
+    params_path = params or params_out
+    assert params_path is not None
     if params is not None:
-        fitted, params_path = FittedFuser.load(params), params
+        fitted = FittedFuser.load(params)
         if fuser not in ("soft-vote", fitted.fuser):
             raise UsageError(f"fuse: {params} holds parameters of '{fitted.fuser}', not of '{fuser}'")
         if fitted.taint.get("override"):
             console.warn(f"{params}: {fitted.taint['override']}")
     else:
         fitted = _fit(fit, labels, fuser, options, missing, allow_tainted, console, groups, group_by)
-        params_path = params_out if params_out is not None else Path(out or "").with_name("fusion.json")
     digest, count = "", None
     joined: JoinedScores | None = None
     probs = None
@@ -88,8 +89,6 @@ def fuse_fitted(
         joined = join_stores(stores, missing=missing)
         probs = _apply(fitted, joined, str(params_path) if params is not None else "fuse")
         count = len(joined.clip_ids)
-    if fit:
-        fitted.save(params_path)
     if joined is not None and probs is not None and out is not None:
         # These parameters are learnt, as a model's are: the clips of the fit count as trained on.
         seen = Taint.of(_keys(fitted, params_path))
@@ -113,6 +112,9 @@ def fuse_fitted(
                 inputs=joined.inputs,
             ),
         )
+    # Last, so that there is no fusion.json beside a fusion that failed.
+    if fit:
+        fitted.save(params_path)
     data = {
         "out": str(out) if out is not None else None,
         "digest": digest or None,

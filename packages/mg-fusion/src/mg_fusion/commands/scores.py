@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mg_data.contract import Console, DataError, StageResult, StoreError, UsageError
 from mg_data.labels import write_labels
@@ -16,7 +17,7 @@ from mg_data.store import Provenance, PseudoStore, open_store, publish_text, wri
 from mg_fusion.convert.names import MatchRule, NameMatch, check_unique, match_names
 from mg_fusion.convert.read import ScoreFile, ScoreFormat, annotation_names, read_score_file
 from mg_fusion.convert.write import write_score_file
-from mg_fusion.files import file_digest
+from mg_fusion.files import check_outputs, file_digest
 from mg_fusion.scoring import open_scored
 from mg_fusion.submission import order_rows, read_ids
 from mg_fusion.vote import FloatArray
@@ -144,6 +145,11 @@ def from_scores(
         raise UsageError("from-scores: --ids and --against both say which ids are wanted; give one")
     if split is not None and names is None:
         raise UsageError("from-scores: --split is of the annotation pickle in --names; give it")
+    check_outputs(
+        "from-scores",
+        [file, classes, names, ids, against],
+        {"-o": out, "--labels-out": labels_out, "--report": report},
+    )
     # As long as nothing is known of the classes, a csv without header tells by itself whether it has names.
     known: Any = open_store(against) if against is not None else None
     if known is not None:
@@ -161,6 +167,7 @@ def from_scores(
     values = _ordered(found, class_names, file, console)
     wanted = known.clip_ids.tolist() if known is not None else None
     joined = _join(given, ids, wanted, match, console)
+    labels = _labels(found, joined, len(class_names), file, labels_out) if labels_out is not None else None
     chosen = _space(values, space, console)
     inputs = {"scores": file_digest(file)} | ({"against": known.digest} if known is not None else {})
     digest = write_logits(
@@ -188,17 +195,7 @@ def from_scores(
             inputs=inputs,
         ),
     )
-    if labels_out is not None:
-        if found.labels is None:
-            raise DataError(
-                f"{file}: holds no labels, so there is no {labels_out} to write; name them with --keys"
-            )
-        labels = found.labels[joined.rows]
-        if labels.min() < -1 or labels.max() >= len(class_names):
-            raise DataError(
-                f"{file}: labels are {labels.min()}..{labels.max()}, wanted 0..{len(class_names) - 1} "
-                "(-1: unknown)"
-            )
+    if labels_out is not None and labels is not None:
         write_labels(labels_out, joined.ids, labels.tolist(), class_names)
     if report is not None:
         _report(report, given, joined)
@@ -225,6 +222,18 @@ def from_scores(
         text=f"{len(joined.ids)} clips, {len(class_names)} classes, space {chosen} -> {out}\n"
         f"joined {how}; dropped {len(joined.dropped)}; without scores {len(joined.lacking)}",
     )
+
+
+def _labels(found: ScoreFile, joined: NameMatch, classes: int, file: Path, out: Path) -> NDArray[np.int64]:
+    """Return the labels of the clips joined."""
+    if found.labels is None:
+        raise DataError(f"{file}: holds no labels, so there is no {out} to write; name them with --keys")
+    labels = found.labels[joined.rows]
+    if labels.min() < -1 or labels.max() >= classes:
+        raise DataError(
+            f"{file}: labels are {labels.min()}..{labels.max()}, wanted 0..{classes - 1} (-1: unknown)"
+        )
+    return labels
 
 
 def _names(found: ScoreFile, path: Path | None, split: str | None, file: Path) -> list[str]:
@@ -263,6 +272,7 @@ def to_scores(
     Returns:
         data: ``out``, ``digest`` of the file, ``clips``, ``format``, ``space``.
     """
+    check_outputs("to-scores", [store, ids], {"-o": out})
     opened = open_scored(store)
     if isinstance(opened, PseudoStore):
         raise StoreError(store, "is a store of kind 'pseudo'", "give a logits or probs store")
