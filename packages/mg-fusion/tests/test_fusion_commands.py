@@ -208,6 +208,18 @@ def test_what_the_search_says_of_the_soft_vote_is_not_said_of_another_fuser(tmp_
     assert "accuracy on 60 clips" not in told.text
 
 
+@pytest.mark.parametrize(
+    "more", [{"search": {"note": "by hand"}}, {"search": {"interval": 3}}, {"baselines": {"models": {"heat": "?"}}}]
+)
+def test_parameters_written_by_hand_need_no_search_behind_them(tmp_path: Path, more: dict[str, Any]) -> None:
+    paths, _ = write_toy(tmp_path, "val")
+    hand = {"format": "mg-fusion", "version": 1, "temperature": 2, "weights": {"heat": 1, "joint": 2, "rgb": 0}}
+    (tmp_path / "p.json").write_text(json.dumps({**hand, **more}))
+    told = fuse(console=Talk(), stores=paths, out=tmp_path / "o.h5", params=tmp_path / "p.json")
+    assert told.data["weights"]["joint"] == pytest.approx(2 / 3)
+    assert "settings are as good" not in told.text
+
+
 def test_weights_are_written_as_numbers_or_by_branch() -> None:
     assert parse_weights(["2", "1", "1"]) == parse_weights(["2,1,1"]) == parse_weights([2, 1, 1]) == [2, 1, 1]
     assert parse_weights(["a/b=2,c=1"]) == parse_weights({"a/b": 2, "c": 1}) == {"a/b": 2, "c": 1}

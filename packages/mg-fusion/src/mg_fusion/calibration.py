@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_fusion.errors import ScoresError, SettingError
-from mg_fusion.vote import BoolArray, FloatArray, check_scores
+from mg_fusion.vote import BoolArray, FloatArray, as_numbers, check_scores
 
 Scheme = Literal["width", "mass"]
 SCHEMES: tuple[Scheme, ...] = ("width", "mass")
@@ -44,7 +44,7 @@ def check_probs(probs: ArrayLike) -> FloatArray:
     Raises:
         ScoresError: wrong shape, non-finite, negative, or rows that do not sum to 1.
     """
-    values = np.asarray(probs, dtype=np.float64)
+    values = as_numbers(probs, "probs")
     if values.ndim != 2:
         raise ScoresError(f"probs: found shape {values.shape}, wanted (clips, classes)")
     if not np.isfinite(values).all() or (values < 0).any():
@@ -166,7 +166,7 @@ def fit_temperature(
     Raises:
         ScoresError: non-finite logits or labels out of range. SettingError: bounds out of order.
     """
-    scores = check_scores(np.asarray(logits, dtype=np.float64)[None], None)[0][0]
+    scores = check_scores(as_numbers(logits, "logits")[None], None)[0][0]
     truth = check_labels(labels, *scores.shape)
     low, high = float(bounds[0]), float(bounds[1])
     if not 0 < low < high < np.inf:

@@ -38,7 +38,7 @@ from mg_fusion.checks import fitted_array, positive, whole
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.minimise import fit_linear, minimise
 from mg_fusion.tagged_json import read_tagged, tagged
-from mg_fusion.vote import FloatArray, check_scores, check_temperature, softmax
+from mg_fusion.vote import FloatArray, as_numbers, check_scores, check_temperature, softmax
 
 CalibrationMethod = Literal["temperature", "vector", "matrix-diagonal", "matrix", "isotonic", "histogram"]
 METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)
@@ -83,7 +83,7 @@ def isotonic_fit(values: FloatArray, targets: FloatArray) -> tuple[FloatArray, F
 
 
 def _centred(logits: ArrayLike) -> FloatArray:
-    scores = check_scores(np.asarray(logits, dtype=np.float64)[None], None)[0][0]
+    scores = check_scores(as_numbers(logits, "logits")[None], None)[0][0]
     return np.asarray(scores - scores.mean(axis=1, keepdims=True))
 
 

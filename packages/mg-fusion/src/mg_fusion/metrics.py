@@ -147,6 +147,11 @@ class ClassificationMetrics:
         }
 
 
+def _nll(target: FloatArray) -> float:
+    """Return the mean -log p of (N,) probabilities of the truth: 0, and not -0, where all are 1."""
+    return float(0.0 - np.log(np.maximum(target, SMALLEST_PROBABILITY)).mean())
+
+
 def _group_rows(
     values: FloatArray, truth: NDArray[np.int64], groups: NDArray[np.str_], f1: FloatArray, recall: FloatArray
 ) -> dict[str, dict[str, Any]]:
@@ -168,7 +173,7 @@ def _group_rows(
             "accuracy": float(right[clips].mean()) if clips.any() else None,
             "macro_f1": float(f1[both].mean()) if both.any() else None,
             "mean_class_accuracy": float(recall[both].mean()) if both.any() else None,
-            "nll": float(-np.log(np.maximum(target, SMALLEST_PROBABILITY)).mean()) if clips.any() else None,
+            "nll": _nll(target) if clips.any() else None,
             "ece": expected_calibration_error(values[clips], truth[clips]) if clips.any() else None,
             "classwise_ece": float(classwise[members].mean()),
         }
@@ -212,7 +217,7 @@ def classification_metrics(
         accuracy=float(right.sum() / rows),
         macro_f1=float(f1[seen].mean()),
         mean_class_accuracy=float(recall[seen].mean()),
-        nll=float(0.0 - np.log(np.maximum(target, SMALLEST_PROBABILITY)).mean()),  # 0, not -0, if all are sure
+        nll=_nll(target),
         brier=float(((values**2).sum(axis=1) - 2 * target + 1).mean()),
         ece=expected_calibration_error(values, truth),
         ece_mass=expected_calibration_error(values, truth, scheme="mass"),

@@ -275,6 +275,8 @@ def fuse_to_store(
         raise SettingError("fuse: no logit store was given")
     if missing not in ("error", "allow"):
         raise SettingError(f"missing: found {missing!r}, wanted 'error' or 'allow'")
+    if Path(out).resolve() in {Path(path).resolve() for path in paths}:
+        raise SettingError(f"fuse: {out} is read and cannot be written too; name another file")
     with ExitStack() as stack:
         stores: list[LogitsBlocks] = []
         for path in paths:

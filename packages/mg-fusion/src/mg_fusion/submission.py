@@ -100,7 +100,7 @@ def write_submission(
         dialect: ``2025`` has the header Id,Target, ``2023`` none.
 
     Raises:
-        ScoresError: a target outside 0..K-1, an id twice, lengths differ, nothing to write.
+        ScoresError: a target that is none of 0..K-1, an id twice, lengths differ, nothing to write.
         SettingError: an unknown dialect.
     """
     if dialect not in HEADERS:
@@ -112,11 +112,12 @@ def write_submission(
     twice = len(clip_ids) - len(set(clip_ids))
     if twice:
         raise ScoresError(f"submission: {twice} clip ids are there twice; each id once")
-    bad = [target for target in targets if not 0 <= int(target) < classes]
-    if bad:
-        raise ScoresError(
-            f"submission: {len(bad)} answers are outside 0..{classes - 1}, the first is {bad[0]}"
-        )
+    for what, bad in (
+        ("no whole numbers", [target for target in targets if target % 1 != 0]),
+        (f"outside 0..{classes - 1}", [target for target in targets if not 0 <= target < classes]),
+    ):
+        if bad:
+            raise ScoresError(f"submission: {len(bad)} answers are {what}, the first is {bad[0]}")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if HEADERS[dialect]:

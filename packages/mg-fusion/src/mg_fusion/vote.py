@@ -67,6 +67,37 @@ def softmax(logits: ArrayLike, temperature: float = 1.0) -> FloatArray:
     return result.reshape(scores.shape)
 
 
+def as_numbers(values: ArrayLike, what: str) -> FloatArray:
+    """Return values as a float64 array.
+
+    Args:
+        what: how an error calls them.
+
+    Raises:
+        ScoresError: rows of different lengths, or something else than numbers.
+    """
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ScoresError(f"{what}: wanted numbers in rows of one length: {error}") from error
+
+
+def stack_models(logits: Mapping[str, ArrayLike], keys: Sequence[str]) -> FloatArray:
+    """Return (M, N, K) of one (N, K) array for each key.
+
+    Raises:
+        ScoresError: arrays of different shapes, or not of numbers.
+    """
+    arrays = [as_numbers(logits[key], f"logits of '{key}'") for key in keys]
+    if len({array.shape for array in arrays}) > 1:
+        shapes = ", ".join(f"{key} {array.shape}" for key, array in zip(keys, arrays, strict=True))
+        raise ScoresError(
+            f"logits: found shapes {shapes}, wanted one (clips, classes): give every model a row for each clip "
+            "and mark missing answers in present"
+        )
+    return np.stack(arrays)
+
+
 def check_scores(logits: ArrayLike, present: ArrayLike | None) -> tuple[FloatArray, BoolArray]:
     """Validate the scores of M models and return them with absent entries set to 0.
 
@@ -80,7 +111,7 @@ def check_scores(logits: ArrayLike, present: ArrayLike | None) -> tuple[FloatArr
     Raises:
         ScoresError: wrong shapes, or a non-finite score.
     """
-    scores = np.asarray(logits, dtype=np.float64)
+    scores = as_numbers(logits, "logits")
     if scores.ndim != 3 or 0 in scores.shape[::2]:
         raise ScoresError(f"logits: found shape {scores.shape}, wanted (models, clips, classes)")
     if present is None:
@@ -104,6 +135,13 @@ def check_scores(logits: ArrayLike, present: ArrayLike | None) -> tuple[FloatArr
     return scores, mask
 
 
+def _setting(value: ArrayLike, name: str) -> FloatArray:
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise SettingError(f"{name}: found {value!r}, wanted numbers") from None
+
+
 def check_weights(weights: ArrayLike, models: int) -> FloatArray:
     """Return the weights scaled to sum 1.
 
@@ -113,7 +151,7 @@ def check_weights(weights: ArrayLike, models: int) -> FloatArray:
     Raises:
         SettingError: any of that does not hold.
     """
-    values = np.asarray(weights, dtype=np.float64)
+    values = _setting(weights, "weights")
     if values.shape != (models,):
         raise SettingError(f"weights: found shape {values.shape}, wanted ({models},), one for each model")
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
@@ -129,7 +167,8 @@ def check_temperature(temperature: float) -> float:
     Raises:
         SettingError: it is not a finite number above 0.
     """
-    value = float(temperature)
+    values = _setting(temperature, "temperature")
+    value = float(values) if values.ndim == 0 else float("nan")
     if not np.isfinite(value) or value <= 0:
         raise SettingError(f"temperature: found {temperature}, wanted a finite number above 0")
     return value
@@ -141,7 +180,7 @@ def check_temperatures(temperature: ArrayLike, models: int) -> FloatArray:
     Raises:
         SettingError: another number of them, or one that is not a finite number above 0.
     """
-    values = np.asarray(temperature, dtype=np.float64)
+    values = _setting(temperature, "temperature")
     if values.ndim == 0:
         return np.full(models, check_temperature(float(values)))
     if values.shape != (models,):
@@ -263,7 +302,7 @@ class SoftVote:
                 raise SettingError(
                     f"soft vote: found models {sorted(found)}, wanted {sorted(wanted)}: one array for each"
                 )
-            logits = np.stack([np.asarray(logits[key], dtype=np.float64) for key in self.weights])
+            logits = stack_models(logits, [*self.weights])
         return soft_vote(logits, list(self.weights.values()), self.temperatures_for([*self.weights]), present)
 
     def temperatures_for(self, keys: Sequence[str]) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def fuse_result(
     else:
         assert vote is not None
         shares, tau = vote.weights, vote.temperature
-    models = vote.baselines.get("models", {}) if vote is not None else {}
+    models = _alone(vote) if vote is not None else {}
     header = ["model", "weight", *(["accuracy alone"] if models else [])]
     rows = [
         [key, f"{weight:.3f}", *([percent(models.get(key))] if models else [])]
@@ -43,8 +44,10 @@ def fuse_result(
     if zero:
         lines.append(f"vote weight 0: {', '.join(zero)}")
     # What a search says of the vote it searched for says nothing of another fuser.
-    if vote is not None and vote.search and fuser == "soft-vote":
-        lines.append(_search_text(vote))
+    if vote is not None and fuser == "soft-vote":
+        # Parameters written by hand tell nothing of a search, or something else.
+        with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError):
+            lines.append(_search_text(vote))
     if params_path is not None:
         lines.append(f"parameters: {params_path}")
     if fused is not None:
@@ -61,6 +64,14 @@ def fuse_result(
         "value": vote.value if vote is not None else None,
     }
     return StageResult(data=data, text="\n".join(lines))
+
+
+def _alone(vote: SoftVote) -> dict[str, float | None]:
+    """Return the accuracy of each model alone, as far as the parameters tell it in numbers."""
+    models = vote.baselines.get("models")
+    if not isinstance(models, Mapping):
+        return {}
+    return {key: value if isinstance(value, int | float) else None for key, value in models.items()}
 
 
 def _search_text(vote: SoftVote) -> str:

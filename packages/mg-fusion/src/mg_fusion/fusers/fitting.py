@@ -19,7 +19,7 @@ from mg_fusion.errors import SettingError
 from mg_fusion.folds import group_folds
 from mg_fusion.metrics import classification_metrics
 from mg_fusion.tagged_json import read_tagged, tagged
-from mg_fusion.vote import BoolArray, FloatArray, check_scores, soft_vote
+from mg_fusion.vote import BoolArray, FloatArray, check_scores, soft_vote, stack_models
 
 FORMAT = "mg-fuser"
 VERSION = 1
@@ -120,7 +120,7 @@ class FittedFuser:
         """
         if isinstance(logits, Mapping):
             self.check_models(list(logits))
-            logits = np.stack([np.asarray(logits[key], dtype=np.float64) for key in self.models])
+            logits = stack_models(logits, self.models)
         scores, mask = check_scores(logits, present)
         if len(scores) != len(self.models):
             raise SettingError(
