@@ -154,6 +154,12 @@ def test_the_command_compares_and_measures_by_group(tmp_path: Path) -> None:
         class_names=("rub hands", "touch <ear> & nose", "fold arms", "shrug", "scratch"),
         subject_ids=[f"s{n % 7}" for n in range(60)],
     )
+    talk = Talk()
+    score(console=talk, stores=paths[:1], labels=labels, intervals=True)
+    assert ["the groups of the clips are unknown" in text for text in talk.warned] == [True]
+    talk = Talk()
+    score(console=talk, stores=paths[:1], labels=split, intervals=True, against=paths[1])
+    assert not talk.warned  # the split knows the subjects
     result = score(
         console=Talk(),
         stores=paths[1:],

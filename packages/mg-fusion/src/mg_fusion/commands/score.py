@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mg_data.contract import Console, StageResult, UsageError
-from mg_data.store import PseudoStore, publish_json
+from mg_data.store import LogitsStore, ProbsStore, PseudoStore, publish_json
 from mg_fusion.files import check_outputs
 from mg_fusion.scoring import (
     ScoredStore,
@@ -20,7 +20,7 @@ from mg_fusion.scoring import (
     training_counts,
 )
 from mg_fusion.table import percent, render_cells, results_table
-from mg_fusion.truth import read_groups, read_truth
+from mg_fusion.truth import Truth, read_groups, read_truth
 
 FORMAT = "mg-metrics"
 VERSION = 1
@@ -44,6 +44,16 @@ def _row_names(stores: Sequence[ScoredStore], names: Sequence[str]) -> list[str]
     if twice is not None:
         raise UsageError(f"score: two rows are called '{twice}'; give each store a name with --names")
     return rows
+
+
+def _warn_ungrouped(name: str, store: LogitsStore | ProbsStore, truth: Truth, console: Console) -> None:
+    """Say that intervals over clips are narrower than they should be where clips of one person are alike."""
+    labelled = store.clip_ids[(truth.of(store.clip_ids) >= 0) & store.present]
+    if truth.groups_of(labelled) is None:
+        console.warn(
+            f"score: {name}: the groups of the clips are unknown, so its intervals take clips as independent "
+            "and may be too narrow; give --groups"
+        )
 
 
 def score(
@@ -96,6 +106,8 @@ def score(
                 class_counts=training_counts(counts, store.class_names, path) if counts is not None else None,
                 against=other,
             )
+            if (intervals or other is not None) and grouped is None:
+                _warn_ungrouped(name, store, truth, console)
             if measured.get("against", {}).get("left_out"):
                 console.warn(
                     f"score: {name}: {measured['against']['left_out']} clips are not in both it and "
