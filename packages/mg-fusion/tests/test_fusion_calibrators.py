@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fusion_toys import Talk, toy_scores, write_toy
+from fusion_toys import CLASSES, Talk, toy_scores, write_toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mg_data.contract import DataError, StoreError, TaintError, UsageError
+from mg_data.labels import read_labels, write_labels
 from mg_data.store import clip_keys, read_logits, read_probs
 from mg_fusion import expected_calibration_error, fit_temperature, reliability
 from mg_fusion.calibration import classwise_calibration_error
@@ -148,6 +149,22 @@ def test_a_class_without_a_clip_to_fit_on_stays_finite() -> None:
     labels = np.where(labels == 2, 1, labels)
     for method in METHODS:
         assert np.isfinite(fit_calibrator(logits, labels, method).predict_proba(logits * 50)).all()
+
+
+def test_a_class_without_a_clip_to_fit_on_is_answered_by_an_empty_bin_only(tmp_path: Path) -> None:
+    logits = np.log([[0.9, 0.1], [0.1, 0.9]])
+    never = fit_calibrator(logits[:1], [0], "isotonic")
+    np.testing.assert_allclose(never.predict_proba(logits), [[1, 0], [1, 0]])
+    # Its lower bin holds a clip, none of it; its upper one is empty and says 0.75, as the other's lower 0.25.
+    seldom = fit_calibrator(logits[:1], [0], "histogram", bins=2)
+    np.testing.assert_allclose(seldom.predict_proba(logits), [[1, 0], [0.25, 0.75]])
+    val, labels = write_val(tmp_path)
+    truth = read_labels(labels)
+    write_labels(labels, list(truth), [min(label, 3) for label in truth.values()], CLASSES)
+    for method, text in (("isotonic", "isotonic never answers them"), ("histogram", "only at a probability")):
+        talk = Talk()
+        calibrate(console=talk, fit=val, labels=labels, method=method, params_out=tmp_path / "c.json", folds=0)
+        assert any(text in warning for warning in talk.warned)
 
 
 def write_val(folder: Path, part: str = "val", **options: object) -> tuple[Path, Path]:

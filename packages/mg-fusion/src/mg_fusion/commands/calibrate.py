@@ -31,6 +31,11 @@ from mg_fusion.tainted import check_fit_taint
 from mg_fusion.truth import fit_labels, groups_of, read_groups, read_truth
 from mg_fusion.vote import FloatArray, softmax
 
+# What a method does to a class without a clip to fit on.
+_OF_UNSEEN = {
+    "isotonic": "never answers them",
+    "histogram": "answers them only at a probability that no clip fitted on gave them",
+}
 _SHOWN = ("accuracy", "nll", "brier", "ece", "ece_mass", "classwise_ece")
 
 
@@ -163,7 +168,7 @@ def _fit(
         console.warn(
             f"fit: {len(unseen)} classes have no clip to fit on, the first is "
             f"'{store.class_names[unseen[0]]}': {method} "
-            + ("never answers them" if method in ("isotonic", "histogram") else "makes them less likely")
+            + _OF_UNSEEN.get(method, "makes them less likely")
         )
     crossed: dict[str, Any] = {}
     fold = group_folds(target, groups, folds)
