@@ -51,7 +51,9 @@ def sides(tmp_path: Path) -> dict[str, Path]:
 
 
 def test_every_clip_is_fixed_broken_or_neither(sides: dict[str, Path]) -> None:
-    data = compare(console=Talk(), **sides).data
+    found = compare(console=Talk(), **sides)
+    assert "] over 8 clips, McNemar p" in found.text
+    data = found.data
     assert data["counts"] == {
         "fixed": 2,
         "broken": 1,
@@ -133,6 +135,10 @@ def test_what_cannot_be_compared_is_refused_in_one_line(sides: dict[str, Path], 
         refused(second=tmp_path / "absent")
     with pytest.raises(DataError, match=r"a\.h5: no truth was found; give --labels labels\.csv"):
         refused(labels=None)
+    with pytest.raises(UsageError, match=r"--row is of metrics\.json in run folders"):
+        refused(row="joint/after")
+    with pytest.raises(UsageError, match=r"compare: -o .*a\.h5 is read too"):
+        refused(out=sides["first"])
     strangers = write_answers(tmp_path / "s.h5", [0, 1], ["x0", "x1"])
     write_labels(tmp_path / "more.csv", [*IDS, "x0", "x1"], [*TRUTH, 0, 1], CLASSES)
     with pytest.raises(

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mg_data.contract import Console, StageResult
+from mg_data.contract import Console, StageResult, UsageError
 from mg_data.store import publish_text
+from mg_fusion.files import check_outputs
 from mg_fusion.report.comparison import compare_sides, open_sides, to_json
 from mg_fusion.table import percent, render_cells
 
@@ -29,6 +30,9 @@ def compare(
     Returns:
         data: counts, gains, McNemar, classes and clips; text: the same in short.
     """
+    check_outputs("compare", [first, second, labels], {"-o": out})
+    if row and not (Path(first).is_dir() or Path(second).is_dir()):
+        raise UsageError("compare: --row is of metrics.json in run folders; two stores have none")
     comparison = compare_sides(*open_sides(Path(first), Path(second), row, labels))
     data = to_json(comparison)
     for title, ids in (("first", data["missing"]["in_first"]), ("second", data["missing"]["in_second"])):
@@ -49,7 +53,8 @@ def _text(data: Mapping[str, Any]) -> str:
     lines = [
         f"accuracy {percent(data['first']['accuracy'])} -> {percent(data['second']['accuracy'])} % on "
         f"{data['n']} clips: {100 * gain['gain']:+.2f} points "
-        f"[{100 * gain['low']:+.2f}, {100 * gain['high']:+.2f}], McNemar p {data['p_value']:.3g}",
+        f"[{100 * gain['low']:+.2f}, {100 * gain['high']:+.2f}] over {data['groups']} "
+        f"{data['grouped_by'] or 'clip'}s, McNemar p {data['p_value']:.3g}",
         ", ".join(f"{name}: {count}" for name, count in counts.items()),
     ]
     changed = [row for row in data["per_class"] if row["f1_first"] != row["f1_second"] or row["broken"]]
