@@ -163,7 +163,9 @@ def test_a_class_without_a_clip_to_fit_on_is_answered_by_an_empty_bin_only(tmp_p
     write_labels(labels, list(truth), [min(label, 3) for label in truth.values()], CLASSES)
     for method, text in (("isotonic", "isotonic never answers them"), ("histogram", "only at a probability")):
         talk = Talk()
-        calibrate(console=talk, fit=val, labels=labels, method=method, params_out=tmp_path / "c.json", folds=0)
+        calibrate(
+            console=talk, fit=val, labels=labels, method=method, params_out=tmp_path / "c.json", folds=0
+        )
         assert any(text in warning for warning in talk.warned)
 
 
@@ -241,7 +243,12 @@ def test_a_calibration_that_cannot_be_written_leaves_no_parameters(tmp_path: Pat
     params = tmp_path / "c.json"
     with pytest.raises(StoreError):
         calibrate(
-            console=Talk(), store=val, out=tmp_path / "file" / "c.h5", fit=val, labels=labels, params_out=params
+            console=Talk(),
+            store=val,
+            out=tmp_path / "file" / "c.h5",
+            fit=val,
+            labels=labels,
+            params_out=params,
         )
     assert not params.exists()
 

@@ -174,11 +174,11 @@ def test_no_command_writes_over_what_it_reads(tmp_path: Path) -> None:
     text = r"-o .*val-heat\.h5 is read too; name another file"
     with pytest.raises(UsageError, match=f"fuse: {text}"):
         fuse(console=Talk(), stores=paths, out=again)
-    with pytest.raises(UsageError, match="--params-out .* is written by -o too"):
+    with pytest.raises(UsageError, match=r"--params-out .* is written by -o too"):
         fuse(console=Talk(), stores=paths, out=tmp_path / "fusion.json", fit=paths, labels=labels)
     with pytest.raises(UsageError, match=f"calibrate: {text}"):
         calibrate(console=Talk(), store=paths[0], out=again, fit=paths[0], labels=labels)
-    with pytest.raises(UsageError, match="score: -o .* is read too"):
+    with pytest.raises(UsageError, match=r"score: -o .* is read too"):
         score(console=Talk(), stores=paths, labels=labels, out=labels)
     with pytest.raises(UsageError, match=f"submit: {text}"):
         submit(console=Talk(), probs=paths[0], out=again)
@@ -191,7 +191,12 @@ def test_no_command_writes_over_what_it_reads(tmp_path: Path) -> None:
 
 def test_cross_fitting_without_groups_is_said_to_be_no_honest_measure(tmp_path: Path) -> None:
     val, labels = write_toy(tmp_path, "val", strengths=(1.0, 0.5, 0.5))
-    given: dict[str, Any] = {"fit": val, "labels": labels, "params_out": tmp_path / "p.json", "temperature": 1.0}
+    given: dict[str, Any] = {
+        "fit": val,
+        "labels": labels,
+        "params_out": tmp_path / "p.json",
+        "temperature": 1.0,
+    }
     talk = Talk()
     fuse(console=talk, **given)
     assert not talk.warned
@@ -209,11 +214,17 @@ def test_what_the_search_says_of_the_soft_vote_is_not_said_of_another_fuser(tmp_
 
 
 @pytest.mark.parametrize(
-    "more", [{"search": {"note": "by hand"}}, {"search": {"interval": 3}}, {"baselines": {"models": {"heat": "?"}}}]
+    "more",
+    [{"search": {"note": "by hand"}}, {"search": {"interval": 3}}, {"baselines": {"models": {"heat": "?"}}}],
 )
 def test_parameters_written_by_hand_need_no_search_behind_them(tmp_path: Path, more: dict[str, Any]) -> None:
     paths, _ = write_toy(tmp_path, "val")
-    hand = {"format": "mg-fusion", "version": 1, "temperature": 2, "weights": {"heat": 1, "joint": 2, "rgb": 0}}
+    hand = {
+        "format": "mg-fusion",
+        "version": 1,
+        "temperature": 2,
+        "weights": {"heat": 1, "joint": 2, "rgb": 0},
+    }
     (tmp_path / "p.json").write_text(json.dumps({**hand, **more}))
     told = fuse(console=Talk(), stores=paths, out=tmp_path / "o.h5", params=tmp_path / "p.json")
     assert told.data["weights"]["joint"] == pytest.approx(2 / 3)

@@ -22,7 +22,7 @@ SETTINGS: list[tuple[Callable[[], Any], str]] = [
     (lambda: mg.soft_vote(LOGITS, [1], 0.0), "temperature: found 0.0, wanted a finite number above 0"),
     (lambda: mg.soft_vote(LOGITS, ["a"], 1.0), "weights: found .'a'., wanted numbers"),
     (lambda: mg.soft_vote(LOGITS, [1], "warm"), "temperature: found 'warm', wanted numbers"),
-    (lambda: mg.SoftVote(temperature=None, weights={"a": 1}), "temperature: found None, wanted a finite"),  # type: ignore[arg-type]
+    (lambda: mg.SoftVote(temperature=None, weights={"a": 1}), "temperature: found None, wanted a"),  # type: ignore[arg-type]
     (lambda: mg.fuse_to_store([FILE], "./never-read"), "is read and cannot be written too"),
     (lambda: mg.fit_temperature(LOGITS[0], Y, bounds=(2, 1)), "bounds: found .2, 1., wanted 0 < lowest"),
     (lambda: mg.expected_calibration_error(P, Y, 0), "bins: found 0, wanted at least 1"),
@@ -52,10 +52,10 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: mg.soft_vote([[[1, 2], [3]]], [1], 1.0), "logits: wanted numbers in rows of one length"),
     (lambda: mg.SoftVote(temperature=1, weights={"a": 1, "b": 1}).predict_proba({"a": P, "b": P[:1]}),
      r"logits: found shapes a \(2, 2\), b \(1, 2\), wanted one"),
-    (lambda: mg.FittedFuser(fuser="log-linear", models=("a", "b"), fitted={}).predict_proba({"a": P, "b": P[:1]}),
+    (lambda: mg.FittedFuser(fuser="rank", models=("a", "b"), fitted={}).predict_proba({"a": P, "b": P[:1]}),
      r"logits: found shapes a \(2, 2\), b \(1, 2\), wanted one"),
     (lambda: mg.fit_temperature([["x"]], [0]), "logits: wanted numbers in rows of one length"),
-    (lambda: mg.classification_metrics([[1.0], [0.5, 0.5]], Y), "probs: wanted numbers in rows of one length"),
+    (lambda: mg.classification_metrics([[1.0], [0.5, 0.5]], Y), "probs: wanted numbers in rows of one"),
     (lambda: mg.classification_metrics(LOGITS[0], Y), "negative or non-finite value"),
     (lambda: mg.classification_metrics(P, [0, 2]), "1 of 2 are outside 0..1"),
     (lambda: mg.classwise_calibration_error(P, [0.0, 1.0]), "labels: found dtype float64, wanted integers"),
@@ -68,7 +68,8 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
      r"values: found shape \(2, 2\), wanted \(1, 2\): ids and classes"),
     (lambda: mg.write_submission(FILE, ["a", "a"], [0, 1], classes=2), "1 clip ids are there twice"),
     (lambda: mg.write_submission(FILE, ["a"], [2], classes=2), r"1 answers are outside 0\.\.1"),
-    (lambda: mg.write_submission(FILE, ["a"], [0.5], classes=2), "1 answers are no whole numbers, the first is 0.5"),  # type: ignore[list-item]
+    (lambda: mg.write_submission(FILE, ["a"], [0.5], classes=2),  # type: ignore[list-item]
+     "1 answers are no whole numbers, the first is 0.5"),
 ]  # fmt: skip
 
 

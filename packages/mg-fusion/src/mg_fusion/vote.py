@@ -92,7 +92,7 @@ def stack_models(logits: Mapping[str, ArrayLike], keys: Sequence[str]) -> FloatA
     if len({array.shape for array in arrays}) > 1:
         shapes = ", ".join(f"{key} {array.shape}" for key, array in zip(keys, arrays, strict=True))
         raise ScoresError(
-            f"logits: found shapes {shapes}, wanted one (clips, classes): give every model a row for each clip "
+            f"logits: found shapes {shapes}, wanted one (clips, classes): give each model a row a clip "
             "and mark missing answers in present"
         )
     return np.stack(arrays)

@@ -167,8 +167,7 @@ def _fit(
     if len(unseen) and method != "temperature":
         console.warn(
             f"fit: {len(unseen)} classes have no clip to fit on, the first is "
-            f"'{store.class_names[unseen[0]]}': {method} "
-            + _OF_UNSEEN.get(method, "makes them less likely")
+            f"'{store.class_names[unseen[0]]}': {method} " + _OF_UNSEEN.get(method, "makes them less likely")
         )
     crossed: dict[str, Any] = {}
     fold = group_folds(target, groups, folds)
