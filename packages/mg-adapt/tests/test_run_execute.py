@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from mg_adapt.files import file_stamp, is_unchanged
+from mg_data.contract import StoreError
+from mg_data.store import write_logits
 
 PLUGIN = """
 from pathlib import Path
@@ -110,6 +115,55 @@ def test_a_failure_keeps_what_was_finished(folder: Path) -> None:
     assert call(folder)[1] == ["c"]
 
 
+def test_a_copied_run_folder_answers_for_its_own_files(folder: Path) -> None:
+    call(folder)
+    copy = folder.parent / "copy"
+    shutil.copytree(folder, copy)
+    assert call(copy)[1] == []
+    (copy / "b").write_text("tampered")
+    assert call(copy)[1] == ["b"]
+    shutil.rmtree(folder)
+    (copy / "c").unlink()
+    assert call(copy)[1] == ["c"]
+
+
+def test_a_store_that_was_written_to_is_not_believed_its_own_digest(tmp_path: Path) -> None:
+    import h5py
+
+    store = tmp_path / "scores.h5"
+    digest = write_logits(
+        store, clip_ids=["a"], values=[[0.0, 1.0]], class_names=["x", "y"], model="m", modality="joint"
+    )
+    stamp = file_stamp(store)
+    assert is_unchanged(store, digest, stamp)
+    os.utime(store, ns=(0, 0))
+    assert is_unchanged(store, digest, stamp)
+    with h5py.File(store, "r+") as file:
+        file["logits/values"][...] = 2.0
+    with pytest.raises(StoreError, match="changed after it was written"):
+        is_unchanged(store, digest, stamp)
+
+
+def test_what_is_at_work_is_recorded_when_another_step_cannot_start(folder: Path) -> None:
+    driver = folder.parent / "driver.py"
+    text = driver.read_text()
+    driver.write_text(text.replace('step("b", ', 'step("d", ["none"]), step("b", '))
+    printed, ran = call(folder)
+    assert "none: does not exist, but step 'd' reads it" in printed
+    assert ran == ["a"]
+    driver.write_text(text)
+    assert call(folder)[1] == ["b", "c"]
+
+
+def test_steps_that_are_forced_leave_the_records_of_others(folder: Path) -> None:
+    call(folder)
+    driver = folder.parent / "driver.py"
+    text = driver.read_text().replace("jobs=2)", "jobs=2, force=True)")
+    look = "runner.run(steps[2:]); runner.look(steps[::-1]); print(*sorted(runner.results))"
+    driver.write_text(text.replace("runner.run(steps)", look))
+    assert call(folder) == ("a b c", ["b"])
+
+
 def test_one_run_at_a_time_in_a_folder(folder: Path) -> None:
     import fcntl
 
@@ -122,7 +176,6 @@ def test_one_run_at_a_time_in_a_folder(folder: Path) -> None:
 
 def test_a_run_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     from mg_adapt.run.execute import only_run
-    from mg_data.contract import StoreError
 
     (tmp_path / "file").write_text("")
     with (

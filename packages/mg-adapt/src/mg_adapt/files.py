@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from mg_data.store import stored_digest
+from mg_data.store import check_store, stored_digest
 
 
 def file_digest(path: Path) -> str:
@@ -25,3 +26,27 @@ def file_digest(path: Path) -> str:
         return stored_digest(path)
     with path.open("rb") as handle:
         return f"sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
+
+
+def file_stamp(path: Path) -> list[int]:
+    """Return size and time of the last change, in nanoseconds."""
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]
+
+
+def is_unchanged(path: Path, digest: str, stamp: Sequence[int] | None) -> bool:
+    """Return whether a path holds what had this digest.
+
+    A store states its digest itself; one that has been touched since it was written is read whole.
+
+    Args:
+        stamp: its :func:`file_stamp` when the digest was taken, None if that is not known.
+
+    Raises:
+        StoreError: a store that cannot be read.
+    """
+    if not path.exists():
+        return False
+    if path.suffix == ".h5" and stamp is not None and file_stamp(path) != list(stamp):
+        return check_store(path) == digest
+    return file_digest(path) == digest

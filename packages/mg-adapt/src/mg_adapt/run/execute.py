@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from mg_adapt.files import file_digest
+from mg_adapt.files import file_digest, file_stamp, is_unchanged
 from mg_adapt.run.keys import paths, step_key
 from mg_adapt.run.needs import dependencies
 from mg_adapt.run.plan import Step
@@ -97,17 +97,30 @@ class Runner:
             self._prepared[step.name] = (spec, run_params(spec, dict(step.params)))
         return self._prepared[step.name]
 
+    def _outputs(self, step: Step) -> list[Path]:
+        return [path for _, path in paths(*self._prepare(step), "output")]
+
     def finished(self, step: Step, key: str) -> dict[str, Any] | None:
-        """Return the record of a step that needs no work: same key, and its outputs as they were."""
+        """Return the record of a step that needs no work: same key, and its outputs as they were.
+
+        Outputs are looked for where the step would write them now: a run folder may be a moved or copied one.
+        """
         try:
-            record = json.loads(self.record_path(step).read_text(encoding="utf-8"))
-            good = record["key"] == key and all(
-                Path(path).exists() and file_digest(Path(path)) == digest
-                for path, digest in record["outputs"].items()
-            )
-        except (OSError, ValueError, KeyError, MgError):
+            record: dict[str, Any] = json.loads(self.record_path(step).read_text(encoding="utf-8"))
+            if record["key"] != key:
+                return None
+            outputs, digests = self._outputs(step), list(record["outputs"].values())
+            stamps = record.get("stamps") or [None] * len(digests)
+            for path, digest, stamp in zip(outputs, digests, stamps, strict=True):
+                if not is_unchanged(path, digest, stamp):
+                    return None
+            now = [file_stamp(path) for path in outputs]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, MgError):
             return None
-        return record if good and not self.force else None
+        if now != stamps:  # a store that was read whole need not be read again next time
+            record |= {"outputs": dict(zip(map(str, outputs), digests)), "stamps": now}
+            publish_json(self.record_path(step), record)
+        return record
 
     def look(self, steps: Sequence[Step]) -> None:
         """Add the records of what an earlier call has finished, as all that it reads is; nothing is run.
@@ -142,7 +155,10 @@ class Runner:
         ) as pool:
             while running or (waiting and failure is None):
                 if failure is None:
-                    self._start_ready(pool, needs, waiting, running)
+                    try:
+                        self._start_ready(pool, needs, waiting, running)
+                    except MgError as error:  # what is at work is finished and recorded all the same
+                        failure = error
                 if not running:
                     continue
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -177,7 +193,7 @@ class Runner:
                 progressed = True
                 spec, params = self._prepare(step)
                 key = step_key(step, spec, params, self.known)
-                record = self.finished(step, key)
+                record = None if self.force else self.finished(step, key)
                 if record is not None:
                     self.results[step.name] = record
                     self.skipped += 1
@@ -199,7 +215,7 @@ class Runner:
 
     def _finish(self, step: Step, key: str, result: dict[str, Any]) -> None:
         spec, params = self._prepare(step)
-        outputs = {str(path): file_digest(path) for _, path in paths(spec, params, "output")}
+        outputs = {str(path): file_digest(path) for path in self._outputs(step)}
         inputs = {
             str(path): file_digest(path)
             for path in map(Path, step.key_files or [item for _, item in paths(spec, params, "input")])
@@ -212,6 +228,7 @@ class Runner:
             "params": json.loads(json.dumps(params, default=str)),
             "inputs": inputs,
             "outputs": outputs,
+            "stamps": [file_stamp(path) for path in map(Path, outputs)],
             **result,
         }
         publish_json(self.record_path(step), record)
