@@ -124,6 +124,21 @@ def test_every_option_of_a_branch_is_checked_before_anything_runs(
         plan(settings, tmp_path, registry())
 
 
+def test_a_branchs_loss_options_are_laid_over_the_loss_of_all_branches(tmp_path: Path) -> None:
+    loss = {"name": "cross-entropy", "options": {"weighting": "sqrt"}}
+    changes = {
+        "train": {"loss": loss},
+        "branches.joint.train.loss": {"options": {"label_smoothing": 0.2}},
+        "branches.joint.adapt.loss": {"options": {"label_smoothing": 0.0}},
+    }
+    settings, _ = load(write(tmp_path), changes)
+    steps = {step.name: step for step in plan(settings, tmp_path / "run", registry())}
+    for name, smoothing in (("round1", 0.2), ("round2", 0.0)):
+        found = steps[f"{name}/train-joint"].params["settings"]["recipe"]["loss"]
+        options = {"weighting": "sqrt", "label_smoothing": smoothing}
+        assert found == {"name": "cross-entropy", "options": options}
+
+
 def test_files_that_a_loss_reads_belong_to_the_recipes_folder_and_to_the_steps_key(tmp_path: Path) -> None:
     table = {"name": "orthogonal-semantic", "options": {"anchors_file": "words.npy"}}
     settings, _ = load(write(tmp_path), {"train": {"auxiliary": [table]}, "trackers": ["tensorboard"]})

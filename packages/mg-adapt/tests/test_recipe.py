@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mg_adapt.recipe import Recipe, overlay_options, read_settings, resolve_recipe
+from mg_adapt.recipe import Recipe, merge_recipes, overlay_options, read_settings, resolve_recipe
 from mg_data.contract import UsageError
 
 
@@ -29,6 +29,10 @@ def test_wrong_types_and_impossible_values_are_refused() -> None:
         resolve_recipe({}, {"lr": "fast"})
     with pytest.raises(UsageError, match=r"recipe.epochs: wanted a whole number, found 2.5"):
         resolve_recipe({}, {"epochs": 2.5})
+    with pytest.raises(UsageError, match=r"recipe.epochs: wanted a whole number, found inf"):
+        resolve_recipe({}, {"epochs": float("inf")})
+    with pytest.raises(UsageError, match=r"recipe.warmup_epochs: wanted a finite number, found inf"):
+        resolve_recipe({}, {"warmup_epochs": float("inf")})
     with pytest.raises(UsageError, match=r"recipe.flip: wanted true or false, found 1"):
         resolve_recipe({}, {"flip": 1})
     with pytest.raises(UsageError, match=r"recipe.optimizer: 'adam' is unknown, did you mean 'adamw'\?"):
@@ -41,6 +45,21 @@ def test_a_single_loss_option_is_changed_without_naming_the_loss() -> None:
     user = read_settings(None, ["recipe.loss.options.gamma=1"])["recipe"]
     recipe = resolve_recipe({"loss": {"name": "focal", "options": {"weighting": "none"}}}, user)
     assert recipe.loss.options == {"weighting": "none", "gamma": 1}
+
+
+def test_a_loss_without_a_name_changes_the_layer_below_it_whichever_that_is() -> None:
+    merged = merge_recipes(
+        {"loss": {"options": {"weighting": "none"}}},
+        {"loss": {"name": "cross-entropy", "options": {"weighting": "sqrt"}}},
+        {"lr": 0.1},
+        {"loss": {"options": {"label_smoothing": 0.1}}},
+    )
+    assert merged["loss"] == {
+        "name": "cross-entropy",
+        "options": {"weighting": "sqrt", "label_smoothing": 0.1},
+    }
+    with pytest.raises(UsageError, match=r"recipe\.loss\.options: wanted a table, found 3"):
+        resolve_recipe({}, {"loss": {"options": 3}})
 
 
 def test_set_needs_a_section() -> None:

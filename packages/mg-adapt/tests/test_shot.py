@@ -68,7 +68,7 @@ def test_a_clip_goes_to_the_nearest_centroid_even_against_the_models_answer() ->
 
 
 def test_the_classifier_stays_and_the_rest_learns(toy: Toy, tmp_path: Path, trained: Path) -> None:
-    result = run_shot(toy, trained, tmp_path / "shot.safetensors")
+    result = run_shot(toy, trained, tmp_path / "shot.safetensors", "recipe.loss.options.beta=0.1")
     before, after = load_checkpoint(trained), load_checkpoint(tmp_path / "shot.safetensors")
     for name in ("head.weight", "head.bias"):
         assert torch.equal(before.model_state[name], after.model_state[name])
@@ -78,10 +78,11 @@ def test_the_classifier_stays_and_the_rest_learns(toy: Toy, tmp_path: Path, trai
     assert np.array_equal(after.taint.trained_on, own)
     assert (before.round, after.round) == (1, 2)
     assert after.inputs["checkpoint"] == before.digest
-    assert after.recipe["loss"]["name"] == "information-maximisation"
+    loss = {"name": "information-maximisation", "weight": 1.0, "options": {"beta": 0.1}}
+    assert after.recipe["loss"] == loss
     assert after.recipe["lr"] == pytest.approx(before.recipe["lr"] / 10)
     assert result.data["clips"] == len(ids)
-    run_shot(toy, trained, tmp_path / "again.safetensors")
+    run_shot(toy, trained, tmp_path / "again.safetensors", "recipe.loss.options.beta=0.1")
     assert load_checkpoint(tmp_path / "again.safetensors").digest == after.digest
 
 

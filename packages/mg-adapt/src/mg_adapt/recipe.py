@@ -1,14 +1,15 @@
 """Training settings: names, defaults, and how several sources of them are laid over one another.
 
-Later sources win: the trainer's defaults, the model's own recipe, the user's table, ``--set``. A nested table
-(``loss``) given by a later source replaces the earlier one as a whole; ``--set recipe.loss.options.gamma=1``
-changes the one value. Imports no torch.
+Later sources win: the trainer's defaults, the model's own recipe, the user's table, ``--set``. A ``loss`` table
+with a name replaces the earlier one as a whole; without a name it changes options of the one below it, as
+``--set recipe.loss.options.gamma=1`` does. Imports no torch.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -113,6 +114,10 @@ class Recipe:
         return recipe
 
     def _check(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"recipe.{item.name}: wanted a finite number, found {value}")
         _one_of(self.optimizer, ("adamw", "sgd"), "recipe.optimizer")
         _one_of(self.schedule, ("cosine",), "recipe.schedule")
         _one_of(self.amp, ("none", "bf16", "fp16"), "recipe.amp")
@@ -213,7 +218,7 @@ def _like(value: Any, default: Any, where: str) -> Any:
         raise UsageError(f"{where}: wanted true or false, found {value!r}")
     if isinstance(default, int | float):
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and (isinstance(default, float) or value == int(value)):
+        if number and (isinstance(default, float) or float(value).is_integer()):
             return type(default)(value)
         wanted = "a number" if isinstance(default, float) else "a whole number"
         raise UsageError(f"{where}: wanted {wanted}, found {value!r}")
@@ -277,18 +282,36 @@ def _apply(tables: dict[str, dict[str, Any]], overrides: Iterable[str]) -> dict[
     return tables
 
 
-def resolve_recipe(model_recipe: Mapping[str, Any], user: Mapping[str, Any]) -> Recipe:
-    """Lay the user's recipe over the model's and over the defaults.
+def merge_recipes(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay training settings over one another, the last one on top.
 
     A ``loss`` table without a name keeps the name (and options) of the layer below it.
+
+    >>> merge_recipes({"loss": "ldam", "lr": 0.1}, {"loss": {"options": {"scale": 30.0}}})
+    {'loss': {'name': 'ldam', 'options': {'scale': 30.0}}, 'lr': 0.1}
+
+    Raises:
+        UsageError: a layer that is no table.
     """
+    merged: dict[str, Any] = {}
+    for table in tables:
+        if not isinstance(table, Mapping):
+            raise UsageError(f"recipe: wanted a table of settings, found {table!r}")
+        below, loss = merged.get("loss"), table.get("loss")
+        merged |= table
+        if isinstance(loss, Mapping) and "name" not in loss and below is not None:
+            inner = {"name": below} if isinstance(below, str) else below
+            layers = [layer.get("options", {}) for layer in (inner, loss)]
+            if all(isinstance(layer, Mapping) for layer in layers):
+                merged["loss"] = {**inner, **loss, "options": {**layers[0], **layers[1]}}
+            else:  # which is refused where the loss is read
+                merged["loss"] = {**inner, **loss}
+    return merged
+
+
+def resolve_recipe(model_recipe: Mapping[str, Any], user: Mapping[str, Any]) -> Recipe:
+    """Lay the user's recipe over the model's and over the defaults, as :func:`merge_recipes` does."""
     base = {**Recipe().to_json(), **model_recipe}
     for name in set(base) - {item.name for item in fields(Recipe)}:
         raise UsageError(f"the model's own recipe has an unknown setting '{name}'")
-    merged = {**base, **user}
-    loss = user.get("loss")
-    if isinstance(loss, Mapping) and "name" not in loss:
-        below = base["loss"] if isinstance(base["loss"], Mapping) else {"name": base["loss"]}
-        options = {**below.get("options", {}), **loss.get("options", {})}
-        merged["loss"] = {**below, **loss, "options": options}
-    return Recipe.from_dict(merged)
+    return Recipe.from_dict(merge_recipes(base, user))

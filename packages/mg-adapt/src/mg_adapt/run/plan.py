@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mg_adapt.choice import resolve_branch, resolve_losses
-from mg_adapt.recipe import resolve_recipe
+from mg_adapt.recipe import merge_recipes, resolve_recipe
 from mg_adapt.run.settings import BranchSettings, RunSettings
 from mg_data.contract import UsageError
 from mg_data.plugins import Registry
@@ -164,12 +164,8 @@ class Planner:
         where: the table that messages name, by default that of the branch.
         """
         settings = self.settings
-        recipe = {
-            "flip": settings.flip,
-            **settings.train,
-            **branch.train,
-            **(branch.adapt if pseudo else {}),
-        }
+        own = (branch.train, branch.adapt) if pseudo else (branch.train,)
+        recipe = merge_recipes({"flip": settings.flip}, settings.train, *own)
         try:
             # The fourth branch's misspelt option must not come to light after the first three have trained.
             chosen = resolve_branch(
@@ -185,9 +181,9 @@ class Planner:
         stage = "dann" if adversarial else "train"
         extra = tuple(resolved.files().values())
         # Losses of other packages; those of the stage's own change with its version.
-        own = self.known.version_of("stages", stage)
+        here = self.known.version_of("stages", stage)
         names = (spec.name for spec, _ in losses.values())
-        strangers = tuple(("losses", n) for n in names if self.known.version_of("losses", n) != own)
+        strangers = tuple(("losses", n) for n in names if self.known.version_of("losses", n) != here)
         self.add(
             f"{self.prefix}{place}/train-{branch.name}",
             stage,

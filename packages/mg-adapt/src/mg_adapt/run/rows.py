@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
+from mg_adapt.recipe import merge_recipes
 from mg_adapt.run.settings import BranchSettings, RowSettings, RunSettings
 from mg_data.contract import UsageError
 from mg_data.plugins import Registry
@@ -153,7 +154,7 @@ def branch_of(row: RowSettings, base: BranchSettings) -> BranchSettings:
         preset=row.preset or ("" if other else base.preset),
         modality=row.modality or base.modality,
         crops=row.name if row.crop else row.crops or base.crops,
-        train={**base.train, **row.train},
+        train=merge_recipes(base.train, row.train),
         options=options,
         input={**base.input, **row.input},
         flip_average=base.flip_average if row.flip_average is None else row.flip_average,

@@ -21,7 +21,7 @@ from mg_adapt.branch import (
 )
 from mg_adapt.checkpoint import load_checkpoint, save_checkpoint
 from mg_adapt.choice import resolve_branch
-from mg_adapt.recipe import Recipe, read_settings
+from mg_adapt.recipe import Recipe, merge_recipes, read_settings
 from mg_adapt.source_free import centroid_labels, find_classifier, target_answers
 from mg_adapt.stages.predict import check_fit, load_model
 from mg_adapt.stages.train import log_path
@@ -83,7 +83,7 @@ def shot(
     trained = load_checkpoint(checkpoint)
     known = {name: value for name, value in trained.recipe.items() if name not in _CHANGES}
     lr = LR_FACTOR * float(trained.recipe.get("lr", Recipe().lr))
-    recipe = Recipe.from_dict({**known, **_CHANGES, "lr": lr, **tables["recipe"]})
+    recipe = Recipe.from_dict(merge_recipes({**known, **_CHANGES, "lr": lr}, tables["recipe"]))
     if recipe.selects:
         raise UsageError("mg shot: no labels are read, so select=best and patience have nothing to go by")
     parts = read_split(split)
