@@ -114,6 +114,12 @@ def test_what_the_data_set_cannot_give_is_refused_before_anything_runs(tmp_path:
         ({"train.loss": {"name": "focal", "options": {"gama": 1}}}, r"\[branches\.joint\]: .*gama.*gamma"),
         ({"train": {"loss": "ldam"}}, r"\[branches\.joint\]: .*loss 'ldam' has no smoothed form"),
         ({"train": {"loss": "orthogonal-semantic"}}, r"kind 'auxiliary', wanted 'classification'"),
+        ({"fuse.metrc": "nll"}, r"\[fuse\]: unknown setting 'metrc', did you mean 'metric'"),
+        ({"fuse.metric": "acc"}, r"\[fuse\] metric: found 'acc', wanted one of accuracy, macro_f1, nll"),
+        ({"fuse.stores": ["a.h5"]}, r"\[fuse\]: unknown setting 'stores'"),
+        ({"submit.out": "a.zip"}, r"\[submit\]: unknown setting 'out'"),
+        ({"data.synth": {"clips": "9"}}, r"\[data\] synth clips: wanted a whole number, found '9'"),
+        ({"crops.depth": {"sise": 64}}, r"\[crops\.depth\]: unknown setting 'sise', did you mean 'size'"),
     ],
 )
 def test_every_option_of_a_branch_is_checked_before_anything_runs(

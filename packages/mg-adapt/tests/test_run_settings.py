@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,23 @@ def test_set_changes_nested_keys() -> None:
         ({"branches": {"a": {}}}, r"\[branches\.a\] lacks model"),
         ({"branches": {"a": {"model": "m", "crops": "person"}}}, r"there is no table \[crops\.person\]"),
         ({"adapt": {"rounds": 2}}, "rounds must be 0 or 1"),
-        ({"trackers": "tensorboard"}, "trackers must be a list of names, found 'tensorboard'"),
-        ({"adapt": {"folds": -1}}, "folds must be a whole number of at least 0, found -1"),
+        ({"trackers": "tensorboard"}, "trackers: wanted a list, each a text, found 'tensorboard'"),
+        ({"adapt": {"folds": -1}}, r"\[adapt\] folds must be at least 0, found -1"),
+        ({"adapt": {"use": "train"}}, r"\[adapt\] use: wanted a list, each a text, found 'train'"),
+        ({"adapt": {"threshold": "0.5"}}, r"\[adapt\] threshold: wanted a number, found '0.5'"),
+        ({"adapt": {"temperature": True}}, r"\[adapt\] temperature: wanted a number or a text, found True"),
+        ({"machine": {"jobs": "2"}}, r"\[machine\] jobs: wanted a whole number, found '2'"),
+        ({"seed": -1}, "seed must be at least 0, found -1"),
+        ({"name": ""}, "name: the recipe needs one"),
+        ({"train": 3}, "train: wanted a table, found 3"),
+        ({"crops": {"person": 3}}, "crops: wanted a table of tables"),
+        (
+            {"branches": {"a": {"model": "m", "flip_average": "no"}}},
+            r"\[branches\.a\] flip_average: wanted true or false, found 'no'",
+        ),
+        ({"branches": {"a": {"model": "m", "floor": "x"}}}, r"\[branches\.a\] floor: wanted a number"),
+        # Its logits and the vote would be one file.
+        ({"branches": {"fused": {"model": "m"}}}, "branch name 'fused' is taken by a row of the vote"),
         (
             {"ablation": {"rows": {"a": {"brnch": "a"}}}},
             r"rows\.a\]: unknown key 'brnch' \(did you mean 'branch'",
@@ -80,6 +96,12 @@ def test_wrong_recipes_are_refused(change: dict[str, Any], message: str) -> None
     parse(recipe)
     with pytest.raises(UsageError, match=message):
         parse({**recipe, **change})
+
+
+@pytest.mark.parametrize("change", [{"split": "train"}, {"data.source": 3}, {"split.train.subjects_file": 3}])
+def test_files_are_looked_for_in_tables_of_any_shape(tmp_path: Path, change: dict[str, Any]) -> None:
+    with contextlib.suppress(UsageError):
+        load(write(tmp_path), change)
 
 
 def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Training settings: names, defaults, and how several sources of them are laid over one another.
 
-Later sources win: the trainer's defaults, the model's own recipe, the user's table, ``--set``. A ``loss`` table
+Later sources win: the trainer's defaults, the model's own recipe, the user's table, ``--set``. A ``loss``
 with a name replaces the earlier one as a whole; without a name it changes options of the one below it, as
 ``--set recipe.loss.options.gamma=1`` does. Imports no torch.
 """
@@ -108,7 +108,7 @@ class Recipe:
             elif name == "auxiliary":
                 changed[name] = _loss_choices(value)
             else:
-                changed[name] = _like(value, known[name], f"recipe.{name}")
+                changed[name] = check_type(value, known[name], f"recipe.{name}")
         recipe = cls(**changed)
         recipe._check()
         return recipe
@@ -170,7 +170,7 @@ def _loss_choice(value: Any, where: str) -> LossChoice:
     options = value.get("options", {})
     if not isinstance(options, Mapping):
         raise UsageError(f"{where}.options: wanted a table, found {options!r}")
-    weight = _like(value.get("weight", 1.0), 1.0, f"{where}.weight")
+    weight = check_type(value.get("weight", 1.0), 1.0, f"{where}.weight")
     return LossChoice(name=value["name"], weight=weight, options=dict(options))
 
 
@@ -210,8 +210,8 @@ def check_options(values: Mapping[str, Any], known: Mapping[str, Any], where: st
             raise UsageError(f"{where}: unknown setting '{name}'{nearest(name, known)} (known: {listing})")
 
 
-def _like(value: Any, default: Any, where: str) -> Any:
-    """Return ``value`` as the type of ``default``; UsageError if it is another one."""
+def check_type(value: Any, default: Any, where: str) -> Any:
+    """Return a value as the type of ``default``; UsageError if it is another one."""
     if isinstance(default, bool):
         if isinstance(value, bool):
             return value
@@ -236,7 +236,7 @@ def overlay_options(
     for layer in layers:
         check_options(layer, defaults, where)
         for name, value in layer.items():
-            result[name] = _like(value, defaults[name], f"{where}.{name}")
+            result[name] = check_type(value, defaults[name], f"{where}.{name}")
     return result
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mg_adapt.choice import resolve_branch, resolve_losses
-from mg_adapt.recipe import merge_recipes, resolve_recipe
+from mg_adapt.recipe import check_options, check_type, merge_recipes, resolve_recipe
 from mg_adapt.run.settings import BranchSettings, RunSettings
-from mg_data.contract import UsageError
+from mg_data.contract import StageSpec, UsageError
 from mg_data.plugins import Registry
 from mg_data.prepare.crop_video import base_stream
+
+# A value of each type of a stage's parameters that a recipe's value is compared with.
+_KINDS: Mapping[str, Any] = {"int": 0, "float": 0.0, "bool": False, "str": "", "path": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,23 @@ def list_files(protocol: Mapping[str, Any]) -> list[str]:
         for key, value in part.items()
         if key.endswith("_file")
     ]
+
+
+def check_table(spec: StageSpec, where: str, table: Mapping[str, Any], taken: Container[str]) -> None:
+    """Raise UsageError for options that a stage does not have, that the run itself gives, or of a wrong type.
+
+    Args:
+        table: options of the stage from a recipe, which messages call ``where``. taken: names of those that
+            the run gives itself.
+    """
+    known = {param.name: param for param in spec.params if param.name not in taken}
+    check_options(table, known, where)
+    for name, value in table.items():
+        param = known[name]
+        if param.choices and value not in param.choices:
+            raise UsageError(f"{where} {name}: found {value!r}, wanted one of {', '.join(param.choices)}")
+        if param.type in _KINDS and not param.multiple and value is not None:
+            check_type(value, _KINDS[param.type], f"{where} {name}")
 
 
 class Planner:
@@ -78,11 +98,16 @@ class Planner:
         /,
         uses: tuple[tuple[str, str], ...] = (),
         key_files: tuple[str, ...] = (),
+        table: tuple[str, Mapping[str, Any]] = ("", {}),
         **params: Any,
     ) -> None:
-        """Append a step; its stage must be installed."""
-        self.known.get("stages", stage)
-        given = {key: value for key, value in params.items() if value is not None}
+        """Append a step; its stage must be installed.
+
+        table: further params that the user gave, under the name that messages call them by.
+        """
+        spec = self.known.get("stages", stage)
+        check_table(spec, *table, taken=params)
+        given = {**table[1], **{key: value for key, value in params.items() if value is not None}}
         self.steps.append(Step(name=name, stage=stage, params=given, uses=uses, key_files=key_files))
 
     def data(self) -> None:
@@ -92,7 +117,7 @@ class Planner:
         source = data.source
         if data.synth:
             source = self.file("raw")
-            self.add("data/synth", "synth", out=source, **data.synth)
+            self.add("data/synth", "synth", table=("[data] synth", data.synth), out=source)
         if not source:
             raise UsageError("[data] needs 'source', the folder of the recordings")
         self.add(
@@ -129,7 +154,7 @@ class Planner:
                 clips=self.file("data/clips.h5"),
                 root=source,
                 out=self.file(f"data/crops-{name}.h5"),
-                **{"stream": stream, **options},
+                table=(f"[crops.{name}]", {"stream": stream, **options}),
             )
 
     def trackers(self) -> None:
@@ -260,7 +285,7 @@ class Planner:
                 labels=self.split,
                 params_out=self.own(f"{place}/fusion.json"),
                 out=self.own(f"{place}/target-fused.h5"),
-                **self.settings.fuse,
+                table=("[fuse]", self.settings.fuse),
             )
         else:
             self.add(
@@ -378,7 +403,7 @@ class Planner:
             "submit",
             probs=self.own(f"round{1 + self.settings.adapt.rounds}/target-fused.h5"),
             out=self.file("submission.zip"),
-            **self.settings.submit,
+            table=("[submit]", self.settings.submit),
         )
 
 

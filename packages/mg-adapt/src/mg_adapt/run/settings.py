@@ -9,12 +9,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from mg_data.contract import UsageError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# What the vote's own files and rows are called.
+_TAKEN = ("fused", "equal", "equal-weight", "single-best")
 T = TypeVar("T")
 
 
@@ -179,11 +182,43 @@ def _build(kind: type[T], table: Mapping[str, Any], where: str, **given: Any) ->
             hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known))}"
             raise UsageError(f"{where}: unknown key '{key}' ({hint})")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        if not _fits(value, hints[key]):
+            place = key if where == "the recipe" else f"{where} {key}"
+            raise UsageError(f"{place}: wanted {_words(hints[key])}, found {table[key]!r}")
     try:
         return kind(**values, **given)
     except TypeError as error:
         missing = re.findall(r"'(\w+)'", str(error))
         raise UsageError(f"{where} lacks {', '.join(missing) or error}") from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether a TOML value is of a field's type."""
+    kinds = get_args(hint)
+    if isinstance(hint, UnionType):
+        return any(_fits(value, kind) for kind in kinds)
+    origin = get_origin(hint) or hint
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, kinds[0]) for item in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(_fits(item, kinds[1]) for item in value.values())
+    if origin in (int, float):
+        return isinstance(value, (int, origin)) and not isinstance(value, bool)
+    return origin is Any or isinstance(value, origin)
+
+
+def _words(hint: Any) -> str:
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+    if isinstance(hint, UnionType):
+        return " or ".join(map(_words, kinds))
+    origin = get_origin(hint) or hint
+    if origin is tuple:
+        return f"a list, each {_words(kinds[0])}"
+    if origin is Mapping:
+        return "a table of tables" if get_origin(kinds[1]) is Mapping else "a table"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[origin]
 
 
 def set_value(recipe: dict[str, Any], dotted: str, value: Any) -> None:
@@ -211,6 +246,8 @@ def parse(recipe: Mapping[str, Any]) -> RunSettings:
     for name in branches:
         if not _NAME.fullmatch(name):
             raise UsageError(f"branch name '{name}' may hold letters, digits, '.', '_' and '-' only")
+        if name in _TAKEN:
+            raise UsageError(f"branch name '{name}' is taken by a row of the vote, call it otherwise")
     nested: dict[str, Any] = {
         "data": _build(DataSettings, table.pop("data", {}), "[data]"),
         "adapt": _build(AdaptSettings, table.pop("adapt", {}), "[adapt]"),
@@ -223,11 +260,18 @@ def parse(recipe: Mapping[str, Any]) -> RunSettings:
     settings = _build(RunSettings, table, "the recipe", **nested)
     if settings.adapt.rounds not in (0, 1):
         raise UsageError("[adapt] rounds must be 0 or 1: the recipe retrains once, from scratch (paper 3.3)")
-    folds = settings.adapt.folds
-    if not isinstance(folds, int) or folds < 0:
-        raise UsageError(f"[adapt] folds must be a whole number of at least 0, found {folds!r}")
-    if isinstance(settings.trackers, str):
-        raise UsageError(f"trackers must be a list of names, found '{settings.trackers}'")
+    if not settings.name:
+        raise UsageError("name: the recipe needs one, which the run folder is called by")
+    for where, number in (
+        ("seed", settings.seed),
+        ("[adapt] folds", settings.adapt.folds),
+        ("[machine] threads", settings.machine.threads),
+        *((f"[branches.{branch.name}] dann", branch.dann) for branch in settings.branches),
+    ):
+        if not number >= 0:
+            raise UsageError(f"{where} must be at least 0, found {number}")
+    if "target" in settings.adapt.use:
+        raise UsageError("[adapt] use: the target has no labels; its pseudo-labels are learnt in any case")
     for branch in settings.branches:
         if branch.crops and branch.crops not in settings.crops:
             raise UsageError(f"[branches.{branch.name}]: there is no table [crops.{branch.crops}]")
@@ -289,11 +333,11 @@ def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str,
     for dotted, value in changes.items():
         set_value(recipe, dotted, value)
     resolved = expand(recipe, "")
-    for part in ("data", *(f"split.{name}" for name in resolved.get("split", {}))):
-        table = resolved.get("data", {}) if part == "data" else resolved["split"][part[6:]]
+    parts = resolved.get("split")
+    for table in (resolved.get("data"), *(parts.values() if isinstance(parts, dict) else ())):
         for key, value in table.items() if isinstance(table, dict) else ():
-            if key == "source" or key.endswith("_file"):
-                table[key] = str((path.parent / value).resolve()) if value else value
+            if (key == "source" or key.endswith("_file")) and isinstance(value, str) and value:
+                table[key] = str((path.parent / value).resolve())
     for table in (resolved.get("train"), resolved.get("branches"), resolved.get("ablation")):
         _resolve_files(table, path.parent)
     return parse(resolved), resolved
