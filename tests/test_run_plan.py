@@ -114,6 +114,17 @@ def test_what_the_data_set_cannot_give_is_refused_before_anything_runs(tmp_path:
         ({"train.loss": {"name": "focal", "options": {"gama": 1}}}, r"\[branches\.joint\]: .*gama.*gamma"),
         ({"train": {"loss": "ldam"}}, r"\[branches\.joint\]: .*loss 'ldam' has no smoothed form"),
         ({"train": {"loss": "orthogonal-semantic"}}, r"kind 'auxiliary', wanted 'classification'"),
+        ({"train.select": "best"}, r"\[branches\.joint\]: .*which the second round trains on"),
+        ({"branches.joint.dann": 0.3, "train.mixup": 0.2}, r"\[branches\.joint\]: mg dann: recipe\.mixup"),
+        (
+            {"train.auxiliary": [{"name": "orthogonal-semantic", "options": {"anchors_file": "no.csv"}}]},
+            r"\[branches\.joint\]: .*/no\.csv: does not exist",
+        ),
+        ({"adapt.adapter": "treshold"}, "no adapter named 'treshold'"),
+        ({"adapt.options": {"floor": 0.1}}, r"\[adapt\] adapter 'threshold': unknown setting 'floor'"),
+        ({"adapt.threshold": 1.5}, r"\[adapt\] threshold must lie in \[0, 1\), found 1\.5"),
+        ({"fuse.fuser": "log-linear"}, r"\[fuse\] fuser = 'log-linear': the loop is built on the soft vote"),
+        ({"fuse.calibrate": "per-model"}, r"\[fuse\] calibrate = 'per-model': .*one temperature"),
         ({"fuse.metrc": "nll"}, r"\[fuse\]: unknown setting 'metrc', did you mean 'metric'"),
         ({"fuse.metric": "acc"}, r"\[fuse\] metric: found 'acc', wanted one of accuracy, macro_f1, nll"),
         ({"fuse.stores": ["a.h5"]}, r"\[fuse\]: unknown setting 'stores'"),
@@ -147,6 +158,7 @@ def test_a_branchs_loss_options_are_laid_over_the_loss_of_all_branches(tmp_path:
 
 def test_files_that_a_loss_reads_belong_to_the_recipes_folder_and_to_the_steps_key(tmp_path: Path) -> None:
     table = {"name": "orthogonal-semantic", "options": {"anchors_file": "words.npy"}}
+    (tmp_path / "words.npy").touch()
     settings, _ = load(write(tmp_path), {"train": {"auxiliary": [table]}, "trackers": ["tensorboard"]})
     steps = {step.name: step for step in plan(settings, tmp_path / "run", registry())}
     for name, stores in (("round1", 2), ("round2", 3)):
@@ -154,6 +166,25 @@ def test_files_that_a_loss_reads_belong_to_the_recipes_folder_and_to_the_steps_k
         assert step.key_files[-1] == str(tmp_path / "words.npy")
         assert len(step.key_files) == stores + 1
         assert step.params["tracker"] == ["tensorboard"]
+
+
+def test_weights_and_files_of_an_importer_belong_to_the_steps_keys(tmp_path: Path) -> None:
+    for name in ("start.safetensors", "classes.txt"):
+        (tmp_path / name).touch()
+    changes = {
+        "branches.joint": {"model": "posec3d", "options": {"weights": "start.safetensors"}},
+        "data.options": {"classes": str(tmp_path / "classes.txt"), "vocabulary": "own"},
+    }
+    settings, _ = load(write(tmp_path), changes)
+    steps = {step.name: step for step in plan(settings, tmp_path / "run", registry())}
+    assert steps["data/import"].key_files == (str(tmp_path / "raw"), str(tmp_path / "classes.txt"))
+    assert steps["round1/train-joint"].key_files[-1] == str(tmp_path / "start.safetensors")
+
+
+def test_clips_that_a_model_lacks_are_fused_in_every_vote_or_in_none(tmp_path: Path) -> None:
+    settings, _ = load(write(tmp_path), {"fuse.missing": "allow"})
+    votes = [step for step in plan(settings, tmp_path / "run", registry()) if step.stage == "fuse"]
+    assert [step.params.get("missing") for step in votes] == ["allow"] * 4
 
 
 def test_the_pseudo_labels_of_the_fitted_temperature_are_scored_and_learnt_by_nobody(tmp_path: Path) -> None:

@@ -53,6 +53,9 @@ def test_set_changes_nested_keys() -> None:
     assert recipe == {"a": {"b": 1, "c": {"d": 2}}}
     with pytest.raises(UsageError, match="'b' is no table"):
         set_value(recipe, "a.b.c", 3)
+    set_value(recipe, "train", {"loss": "focal"})
+    set_value(recipe, "train.loss.options.gamma", 1.0)
+    assert recipe["train"]["loss"] == {"name": "focal", "options": {"gamma": 1.0}}
 
 
 @pytest.mark.parametrize(
@@ -66,6 +69,8 @@ def test_set_changes_nested_keys() -> None:
         ({"adapt": {"rounds": 2}}, "rounds must be 0 or 1"),
         ({"trackers": "tensorboard"}, "trackers: wanted a list, each a text, found 'tensorboard'"),
         ({"adapt": {"folds": -1}}, r"\[adapt\] folds must be at least 0, found -1"),
+        ({"adapt": {"use": ["target"]}}, r"\[adapt\] use: 'target' is no labelled part"),
+        ({"adapt": {"temperature": "warm"}}, r"\[adapt\] temperature: .* found 'warm'"),
         ({"adapt": {"use": "train"}}, r"\[adapt\] use: wanted a list, each a text, found 'train'"),
         ({"adapt": {"threshold": "0.5"}}, r"\[adapt\] threshold: wanted a number, found '0.5'"),
         ({"adapt": {"temperature": True}}, r"\[adapt\] temperature: wanted a number or a text, found True"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mg_adapt.recipe import LossChoice, Recipe, nearest, overlay_options
@@ -20,6 +21,14 @@ class Branch:
     preset: str
     model_options: Mapping[str, Any]
     modality_options: Mapping[str, Any]
+
+    def files(self) -> dict[str, str]:
+        """Return the file that the model starts from, if its ``weights`` are one and not a name."""
+        weights = self.model_options.get("weights")
+        if not isinstance(weights, str) or not weights:
+            return {}
+        path = Path(weights).expanduser()
+        return {"weights": str(path)} if path.is_file() else {}
 
 
 def resolve_branch(

@@ -301,12 +301,27 @@ def merge_recipes(*tables: Mapping[str, Any]) -> dict[str, Any]:
         merged |= table
         if isinstance(loss, Mapping) and "name" not in loss and below is not None:
             inner = {"name": below} if isinstance(below, str) else below
-            layers = [layer.get("options", {}) for layer in (inner, loss)]
-            if all(isinstance(layer, Mapping) for layer in layers):
-                merged["loss"] = {**inner, **loss, "options": {**layers[0], **layers[1]}}
-            else:  # which is refused where the loss is read
-                merged["loss"] = {**inner, **loss}
+            merged["loss"] = {**inner, **loss}
+            first, then = inner.get("options", {}), loss.get("options", {})
+            if isinstance(first, Mapping) and isinstance(then, Mapping):  # else refused where it is read
+                merged["loss"]["options"] = {**first, **then}
     return merged
+
+
+def check_adversarial(recipe: Recipe) -> None:
+    """Raise UsageError for a setting that ``mg dann`` gives no meaning to."""
+    for setting, wrong in (
+        ("mixup", recipe.mixup > 0),
+        ("cutmix", recipe.cutmix > 0),
+        ("sampler", recipe.sampler != "uniform"),
+        ("select", recipe.select == "best"),
+        ("patience", recipe.patience > 0),
+    ):
+        if wrong:
+            raise UsageError(
+                f"mg dann: recipe.{setting} = {getattr(recipe, setting)!r} has no meaning where "
+                "many clips have no label; leave it at its default"
+            )
 
 
 def resolve_recipe(model_recipe: Mapping[str, Any], user: Mapping[str, Any]) -> Recipe:

@@ -107,6 +107,7 @@ class _SeedPlanner:
             fuser=row.fuser,
             fuser_options=dict(row.fuser_options),
             params_out=parameters,
+            missing=planner.settings.fuse.get("missing"),
         )
         planner.add(
             f"{planner.prefix}rows/fuse-{name}",
@@ -116,6 +117,7 @@ class _SeedPlanner:
             fuser=row.fuser,
             params=parameters,
             out=out,
+            missing=planner.settings.fuse.get("missing"),
         )
         return out
 

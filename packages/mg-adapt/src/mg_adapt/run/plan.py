@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mg_adapt.choice import resolve_branch, resolve_losses
-from mg_adapt.recipe import check_options, check_type, merge_recipes, resolve_recipe
+from mg_adapt.recipe import (
+    check_adversarial,
+    check_options,
+    check_type,
+    merge_recipes,
+    overlay_options,
+    resolve_recipe,
+)
 from mg_adapt.run.settings import BranchSettings, RunSettings
 from mg_data.contract import StageSpec, UsageError
 from mg_data.plugins import Registry
@@ -45,6 +52,18 @@ def list_files(protocol: Mapping[str, Any]) -> list[str]:
         if isinstance(part, Mapping)
         for key, value in part.items()
         if key.endswith("_file")
+    ]
+
+
+def option_files(options: Mapping[str, Any]) -> list[str]:
+    """Return the files and folders that an importer's options name (``classes``, ``keypoints``, ``clips``).
+
+    Which of them are paths an importer does not say: every text that is one counts, but for what it writes.
+    """
+    return [
+        value
+        for name, value in options.items()
+        if isinstance(value, str) and value and not name.endswith("_out") and Path(value).exists()
     ]
 
 
@@ -120,10 +139,12 @@ class Planner:
             self.add("data/synth", "synth", table=("[data] synth", data.synth), out=source)
         if not source:
             raise UsageError("[data] needs 'source', the folder of the recordings")
+        files = option_files(data.options)
         self.add(
             "data/import",
             "import",
             uses=(("datasets", data.dataset),),
+            key_files=(source, *files) if files else (),
             name=data.dataset,
             source=source,
             out=self.file("data/clips.h5"),
@@ -198,13 +219,23 @@ class Planner:
             )
             resolved = resolve_recipe(chosen.model.recipe, recipe)
             losses = resolve_losses(resolved)
+            if branch.dann and not pseudo:
+                check_adversarial(resolved)
+            if resolved.selects and "val" in use:
+                raise UsageError(
+                    "recipe.select and recipe.patience go by validation, which the second round trains on: "
+                    "set select = 'last' and patience = 0 in adapt"
+                )
+            files = tuple((resolved.files() | chosen.files()).values())
+            for file in files:
+                if not Path(file).is_file():
+                    raise UsageError(f"{file}: does not exist")
         except UsageError as error:
             raise UsageError(f"{where or f'[branches.{branch.name}]'}: {error}") from error
         store, split = self.store_of(branch), split or self.split
         # Adversarial training has no use for the target's inputs alone once it has pseudo-labels.
         adversarial = bool(branch.dann) and not pseudo
         stage = "dann" if adversarial else "train"
-        extra = tuple(resolved.files().values())
         # Losses of other packages; those of the stage's own change with its version.
         here = self.known.version_of("stages", stage)
         names = (spec.name for spec, _ in losses.values())
@@ -214,7 +245,7 @@ class Planner:
             stage,
             uses=(("models", branch.model), ("modalities", chosen.modality.name), *strangers),
             # Files that only the recipe names decide the weights as much as the stores do.
-            key_files=(store, split, *([pseudo] if pseudo else []), *extra) if extra else (),
+            key_files=(store, split, *([pseudo] if pseudo else []), *files) if files else (),
             model=branch.model,
             data=store,
             split=split,
@@ -276,6 +307,8 @@ class Planner:
         target = self.logits(round_number, "target")
         refit = round_number > 1 and self.settings.adapt.folds
         fit = self.out_of_fold() if refit else self.logits(1, "val")
+        if round_number == 1:
+            self._check_vote()
         if round_number == 1 or refit:
             self.add(
                 f"{self.prefix}{place}/fuse",
@@ -285,6 +318,7 @@ class Planner:
                 labels=self.split,
                 params_out=self.own(f"{place}/fusion.json"),
                 out=self.own(f"{place}/target-fused.h5"),
+                params=None,
                 table=("[fuse]", self.settings.fuse),
             )
         else:
@@ -294,13 +328,28 @@ class Planner:
                 stores=target,
                 params=self.own("round1/fusion.json"),
                 out=self.own(f"{place}/target-fused.h5"),
+                missing=self.settings.fuse.get("missing"),
             )
         self.add(
             f"{self.prefix}{place}/fuse-equal",
             "fuse",
             stores=target,
             out=self.own(f"{place}/target-equal.h5"),
+            missing=self.settings.fuse.get("missing"),
         )
+
+    def _check_vote(self) -> None:
+        fuse = self.settings.fuse
+        fuser = fuse.get("fuser", "soft-vote")
+        if fuser != "soft-vote":
+            raise UsageError(
+                f"[fuse] fuser = {fuser!r}: the loop is built on the soft vote; [ablation] compares others"
+            )
+        if fuse.get("calibrate") == "per-model" and self.settings.adapt.rounds:
+            raise UsageError(
+                "[fuse] calibrate = 'per-model': pseudo-labels are made of a vote at one temperature; take "
+                "'grid' or 'nll', or [adapt] rounds = 0"
+            )
 
     def out_of_fold(self) -> list[str]:
         """Let every branch answer for validation clips that it was not trained on; return the logit stores.
@@ -345,6 +394,11 @@ class Planner:
     def adapt(self) -> None:
         """Make pseudo-labels of the first round's vote."""
         adapt = self.settings.adapt
+        spec = self.known.get("adapters", adapt.adapter)
+        given = {"threshold": adapt.threshold} if "threshold" in spec.options else {}
+        overlay_options(spec.options, [given, adapt.options], f"[adapt] adapter '{adapt.adapter}'")
+        if given and not 0 <= adapt.threshold < 1:
+            raise UsageError(f"[adapt] threshold must lie in [0, 1), found {adapt.threshold:g}")
         # The second is for the record alone: yield and precision at the tau that the vote is read at.
         for name, temperature in (("", str(adapt.temperature)), ("-fitted", "fitted")):
             self.add(

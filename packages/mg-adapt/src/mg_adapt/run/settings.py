@@ -226,6 +226,8 @@ def set_value(recipe: dict[str, Any], dotted: str, value: Any) -> None:
     *path, last = dotted.split(".")
     table = recipe
     for key in path:
+        if key == "loss" and isinstance(table.get(key), str):
+            table[key] = {"name": table[key]}  # "loss = 'focal'" is short for it
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
             raise UsageError(f"--set {dotted}: '{key}' is no table")
@@ -270,12 +272,27 @@ def parse(recipe: Mapping[str, Any]) -> RunSettings:
     ):
         if not number >= 0:
             raise UsageError(f"{where} must be at least 0, found {number}")
-    if "target" in settings.adapt.use:
-        raise UsageError("[adapt] use: the target has no labels; its pseudo-labels are learnt in any case")
+    for part in settings.adapt.use:
+        if part not in ("train", "val"):
+            raise UsageError(f"[adapt] use: '{part}' is no labelled part, wanted train or val or both")
+    _check_temperature(settings.adapt.temperature)
     for branch in settings.branches:
         if branch.crops and branch.crops not in settings.crops:
             raise UsageError(f"[branches.{branch.name}]: there is no table [crops.{branch.crops}]")
     return settings
+
+
+def _check_temperature(temperature: float | str) -> None:
+    if temperature in ("fitted", "calibrated"):
+        return
+    try:
+        good = 0 < float(temperature) < float("inf")
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(
+            f"[adapt] temperature: wanted a positive number, 'fitted' or 'calibrated', found {temperature!r}"
+        )
 
 
 def _ablation(table: Any) -> AblationSettings:
@@ -306,11 +323,12 @@ def check_seeds(seeds: Any, where: str) -> None:
 
 
 def _resolve_files(value: Any, folder: Path) -> None:
-    """Resolve the options of losses that name a file (``anchors_file``) against the recipe's folder."""
+    """Resolve ``anchors_file`` and the like, and ``weights`` that are a file, against the recipe's folder."""
     if isinstance(value, dict):
         for key, item in value.items():
-            if key.endswith("_file") and isinstance(item, str) and item:
-                value[key] = str((folder / item).resolve())
+            path = folder / item if isinstance(item, str) and item else None
+            if path and (key.endswith("_file") or (key == "weights" and path.is_file())):
+                value[key] = str(path.resolve())
             else:
                 _resolve_files(item, folder)
     elif isinstance(value, list):
@@ -321,7 +339,8 @@ def _resolve_files(value: Any, folder: Path) -> None:
 def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str, Any]]:
     """Read a recipe file with ``--set`` changes; return its records and its resolved table.
 
-    Relative paths in it are resolved against the recipe's folder.
+    Relative paths of ``source``, ``ids``, ``groups``, of keys that end in ``_file``, and of ``weights`` that
+    are a file there are resolved against the recipe's folder.
     """
     try:
         with path.open("rb") as handle:
@@ -338,6 +357,10 @@ def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str,
         for key, value in table.items() if isinstance(table, dict) else ():
             if (key == "source" or key.endswith("_file")) and isinstance(value, str) and value:
                 table[key] = str((path.parent / value).resolve())
+    for section, name in (("submit", "ids"), ("fuse", "groups")):
+        table = resolved.get(section)
+        if isinstance(table, dict) and isinstance(table.get(name), str) and table[name]:
+            table[name] = str((path.parent / table[name]).resolve())
     for table in (resolved.get("train"), resolved.get("branches"), resolved.get("ablation")):
         _resolve_files(table, path.parent)
     return parse(resolved), resolved

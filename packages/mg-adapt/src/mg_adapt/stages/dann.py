@@ -28,7 +28,7 @@ from mg_adapt.branch import (
 from mg_adapt.checkpoint import save_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.files import file_digest
-from mg_adapt.recipe import Recipe, read_settings, resolve_recipe
+from mg_adapt.recipe import Recipe, check_adversarial, read_settings, resolve_recipe
 from mg_adapt.source_free import target_answers
 from mg_adapt.stages.train import log_path
 from mg_adapt.stages.trained import trained_checkpoint
@@ -86,7 +86,7 @@ def dann(
     tables = read_settings(settings, set)
     chosen = resolve_branch(model, modality, preset, tables["model"], tables["modality"])
     recipe = resolve_recipe(chosen.model.recipe, tables["recipe"])
-    _check_recipe(recipe)
+    check_adversarial(recipe)
     set_threads(threads)
     target_device = choose_device(device)
 
@@ -105,7 +105,7 @@ def dann(
     spec = registry().datasets.get(parts.dataset.partition(":")[0])
     mirror_classes = tuple((int(a), int(b)) for a, b in spec.mirror_classes) if spec else ()
     inputs = {"data": stored_digest(data), "split": parts.digest}
-    inputs |= {name: file_digest(Path(path)) for name, path in recipe.files().items()}
+    inputs |= {name: file_digest(Path(path)) for name, path in (recipe.files() | chosen.files()).items()}
     label = branch or f"{chosen.model.name}/{chosen.modality.name}"
     console.say(
         f"{label}: {parameters:,} parameters, {len(labelled.clip_ids)} labelled clips and {strangers} of the "
@@ -184,21 +184,6 @@ def dann(
         f"linear classifier tells source from target in {found['domain_gap']:.1%} of the cases\n{out}"
     )
     return StageResult(data=found, text=text)
-
-
-def _check_recipe(recipe: Recipe) -> None:
-    for setting, wrong in (
-        ("mixup", recipe.mixup > 0),
-        ("cutmix", recipe.cutmix > 0),
-        ("sampler", recipe.sampler != "uniform"),
-        ("select", recipe.select == "best"),
-        ("patience", recipe.patience > 0),
-    ):
-        if wrong:
-            raise UsageError(
-                f"mg dann: recipe.{setting} = {getattr(recipe, setting)!r} has no meaning where "
-                "many clips have no label; leave it at its default"
-            )
 
 
 def _losses(

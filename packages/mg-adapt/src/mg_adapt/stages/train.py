@@ -118,7 +118,7 @@ def train(
     inputs = {"data": stored_digest(data), "split": parts.digest}
     if labels is not None:
         inputs["pseudo"] = labels.digest
-    inputs |= {name: file_digest(Path(path)) for name, path in recipe.files().items()}
+    inputs |= {name: file_digest(Path(path)) for name, path in (recipe.files() | chosen.files()).items()}
     label = branch or f"{chosen.model.name}/{chosen.modality.name}"
     sources = ", ".join(f"{name} {count}" for name, count in clips.sources.items())
     console.say(
