@@ -230,6 +230,21 @@ def test_subjects_and_folders(tmp_path: Path) -> None:
         import_imigue(tmp_path)
 
 
+def test_a_subject_that_is_not_known_is_said(tmp_path: Path) -> None:
+    for video_id in ("0001", "0002"):
+        write_video(tmp_path, video_id, "1,0,4\n")
+    with pytest.raises(DataError, match=r"people\.csv: does not exist \(option subjects names a file in"):
+        import_imigue(tmp_path, subjects="people.csv")
+    assert not import_imigue(tmp_path).dropped
+    (tmp_path / "people.csv").write_text("video_id,subject_id\n0001 , p7\n2,p8\n")
+    data = import_imigue(tmp_path, subjects="people.csv")
+    assert {clip.video_id: clip.subject_id for clip in data.all_clips()} == {"0001": "p7", "0002": ""}
+    assert [item.what for item in data.dropped] == ["the subject of 1 of 2 videos"]
+    assert data.dropped[0].why.endswith("people.csv does not list them, the first is '0002'")
+    with pytest.raises(UsageError, match="option ids is 2023, wanted a path"):
+        import_imigue(tmp_path, ids=2023)  # type: ignore[arg-type]
+
+
 def test_wrong_options_and_empty_trees(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no video"):
         import_imigue(tmp_path)

@@ -166,6 +166,35 @@ def test_an_import_killed_half_way_resumes_to_the_same_digest(corpus: Path, tmp_
     assert run(corpus, out, resume=True) == {"complete": True}
 
 
+def test_a_changed_list_of_classes_or_clips_is_read_again(tmp_path: Path) -> None:
+    table, classes, out = tmp_path / "clips.csv", tmp_path / "classes.txt", tmp_path / "out.h5"
+    people = [{"pose_keypoints_2d": [10.0 + n % 2 for n in range(75)]}]
+    for frame in range(3):
+        (tmp_path / f"take_{frame}_keypoints.json").write_text(json.dumps({"people": people}))
+    table.write_text(f"video,start,stop,label\n{tmp_path.name},0,2,nod\n")
+    classes.write_text("nod\nshrug\n")
+    options = {"clips": str(table), "classes": str(classes), "keypoints": "body", "image_size": "64x64"}
+
+    def again(name: str, source: Path, options: dict[str, Any]) -> list[int]:
+        labels = tmp_path / "labels.csv"
+        import_data(
+            name=name, source=source, out=out, labels=labels, options=options, resume=True, console=QUIET
+        )
+        return list(read_labels(labels).values())
+
+    for name, source, chosen in (
+        ("openpose", tmp_path, options),
+        ("clips", table, {"classes": str(classes)}),
+    ):
+        classes.write_text("nod\nshrug\n")
+        table.write_text(f"video,start,stop,label\n{tmp_path.name},0,2,nod\n")
+        assert again(name, source, chosen) == [0]
+        classes.write_text("shrug\nnod\n")
+        assert again(name, source, chosen) == [1]
+        table.write_text(f"video,start,stop,label\n{tmp_path.name},0,2,shrug\n")
+        assert again(name, source, chosen) == [0]
+
+
 def test_a_changed_file_is_read_again(corpus: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -176,6 +205,10 @@ def test_a_changed_file_is_read_again(corpus: Path, tmp_path: Path) -> None:
     lines = label_file.read_text().splitlines()
     label_file.write_text("\n".join(lines[1:]) + "\n")
     assert run(tree, out, resume=True)["clips"] == first["clips"] - 1
+    subjects = tree / "subjects.csv"
+    subjects.write_text(subjects.read_text().replace(",s01", ",anna"))
+    run(tree, out, resume=True)
+    assert "anna" in open_clips(out).subject_ids
     provenance = open_clips(out).provenance
     assert json.loads(json.dumps(dict(provenance.config)))["options"]["labels"] == "raw"
 

@@ -204,11 +204,13 @@ def import_data(
         return StageResult(data={"clips": 0, "shard": str(part)}, text=text)
     config = {"name": dataset, "options": chosen, **part.facts(len(units), len(data.sources))}
     files = [path for unit in units for path in unit.files]
+    # What decides about every clip beside the options: a list of classes read from a file, the first video.
+    about = (data.class_names, data.vocabulary, data.layout, data.columns, data.image_size, data.camera)
     rates = {"fps": dict(data.frame_rates)} if data.frame_rates else {}
     provenance = Provenance(
         command=_COMMAND,
         config={**config, **rates},
-        inputs={"files": fingerprint(config, files)} if files else {},
+        inputs={"files": fingerprint([config, about], files)} if files else {},
     )
     labelled = labels is None or labels.is_file()
     if resume and files and labelled and is_complete(out, provenance):
@@ -220,7 +222,7 @@ def import_data(
         workers=workers,
         keep_going=keep_going,
         parts=_parts(out, dataset, data) if resume else None,
-        key_of=lambda unit: fingerprint([config, unit.name], unit.files),
+        key_of=lambda unit: fingerprint([config, about, unit.name], unit.files),
     )
     tally = _Tally()
     total = sum(unit.clips for unit in units) if data.sources else data.total

@@ -166,10 +166,12 @@ def read_subjects(path: Path) -> dict[str, str]:
     """
     subjects: dict[str, str] = {}
     header, *rows = _csv_rows(path) or [[]]
+    header = [name.strip() for name in header]
     if header[:2] != ["video_id", "subject_id"]:
         raise DataError(f"{path}: has header '{','.join(header)}', wanted video_id,subject_id")
-    for number, fields in enumerate(rows, start=2):
-        if not fields:
+    for number, row in enumerate(rows, start=2):
+        fields = [field.strip() for field in row]
+        if not any(fields):
             continue
         if len(fields) < 2 or not fields[0] or not fields[1]:
             raise DataError(f"{path}: line {number} is '{','.join(fields)}', wanted video_id,subject_id")

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
+from mg_data.datasets.clips.table import choose_file
 from mg_data.datasets.imigue.files import (
     LABEL_CONVENTIONS,
     read_clip_ids,
@@ -60,6 +61,8 @@ CLASS_NAMES = (
 #: The class of clips in which nothing was labelled, with option ``background``.
 BACKGROUND = "background"
 IMAGE_SIZE = (720, 1280)
+#: The file of subjects that is read if it is there.
+SUBJECTS = "subjects.csv"
 #: option ``keypoints`` -> (layout, ending of the file's name, reader)
 KEYPOINT_FILES = {
     "openpose": ("openpose-137", "_openpose.xlsx", read_openpose_xlsx),
@@ -85,6 +88,12 @@ def _video_folders(source: Path) -> dict[str, Path]:
 def _choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise UsageError(f"imigue: option {name} is '{value}', wanted one of: {', '.join(choices)}")
+
+
+def _beside(source: Path, name: str, value: object) -> Path | None:
+    """Return the file in ``source`` that an option names, None if it names none."""
+    path = choose_file("imigue", name, value)
+    return None if path is None else source / path
 
 
 def _read_video(
@@ -199,7 +208,7 @@ def import_imigue(
     *,
     keypoints: str = "openpose",
     labels: str = "raw",
-    subjects: str = "subjects.csv",
+    subjects: str = SUBJECTS,
     ids: str = "",
     image_size: str = "",
     whole: bool = False,
@@ -214,8 +223,9 @@ def import_imigue(
         keypoints: ``openpose`` (137 points from the xlsx) or ``light_hand`` (35 points from the csv).
         labels: what the class column holds: ``raw`` 1..31 and 99, ``challenge`` 0..31, ``raw-1based32``
             1..32.
-        subjects: file in ``source`` with header ``video_id,subject_id``; without it, and for videos it
-            does not list, the subject is unknown ("").
+        subjects: file in ``source`` with header ``video_id,subject_id``. Videos it does not list, and all
+            videos without ``subjects.csv``, have an unknown subject (""); a file of another name must be
+            there.
         ids: file in ``source`` with one clip id a line (a csv's first column; a header ``Id`` is skipped):
             only these clips are imported, and each must be there. For the challenge's list of test clips.
         image_size: WIDTHxHEIGHT that the keypoints are in pixels of; by default that of the first video, and
@@ -228,7 +238,7 @@ def import_imigue(
     Raises:
         UsageError: an option's value is unknown, or two that exclude each other.
         DataError: no video, a video twice, a malformed label csv, a class outside the convention, a clip id
-            listed twice or without a clip.
+            listed twice or without a clip, no file ``subjects``.
     """
     require("imigue", "python_calamine", "av")
     source = Path(source)
@@ -244,8 +254,15 @@ def import_imigue(
     folders = _video_folders(source)
     if not folders:
         raise DataError(f"{source}: holds no video (wanted folders <vid> with <vid>_label.csv)")
-    subject_file = source / subjects
-    subject_of = read_subjects(subject_file) if subject_file.is_file() else {}
+    subject_file = _beside(source, "subjects", subjects)
+    ids_file = _beside(source, "ids", ids)
+    if subject_file is not None and not subject_file.is_file():
+        if subjects != SUBJECTS:
+            raise DataError(f"{subject_file}: does not exist (option subjects names a file in {source})")
+        subject_file = None
+    subject_of = read_subjects(subject_file) if subject_file is not None else {}
+    # A change of one of these is a change of every video.
+    tables = tuple(path for path in (subject_file, ids_file) if path is not None)
     layout, ending, _ = KEYPOINT_FILES[keypoints]
     # All label files are read before any keypoint: a wrong convention must not spoil only the videos that
     # happen to hold a class outside it.
@@ -254,15 +271,20 @@ def import_imigue(
         for video_id, folder in folders.items()
     }
     wanted: frozenset[str] | None = None
-    if ids:
-        listed = read_clip_ids(source / ids)
-        _match_ids(listed, counts, source / ids)
+    if ids_file is not None:
+        listed = read_clip_ids(ids_file)
+        _match_ids(listed, counts, ids_file)
         wanted = frozenset(listed)
         counts = {
             video_id: sum(f"{video_id}_{row}" in wanted for row in range(count))
             for video_id, count in counts.items()
         }
     size = stated_size("imigue", image_size) or _image_size(folders)
+    notes: list[Dropped] = []
+    unlisted = [video_id for video_id in folders if (whole or counts[video_id]) and video_id not in subject_of]
+    if subject_file is not None and unlisted:
+        why = f"{subject_file} does not list them, the first is '{unlisted[0]}'"
+        notes.append(Dropped(what=f"the subject of {len(unlisted)} of {len(folders)} videos", why=why))
     if whole:
         from mg_data.video.decode import frame_rates
 
@@ -278,13 +300,14 @@ def import_imigue(
                     read=partial(
                         _read_whole, folder, keypoints=keypoints, subject_id=subject_of.get(video_id, "")
                     ),
-                    files=(folder / f"{video_id}{ending}",),
+                    files=(folder / f"{video_id}{ending}", *tables),
                 )
                 for video_id, folder in folders.items()
             ],
             frame_rates=frame_rates(
                 {video_id: folder / f"{video_id}.mp4" for video_id, folder in folders.items()}
             ),
+            dropped=notes,
         )
     return DatasetImport(
         class_names=(*CLASS_NAMES, BACKGROUND) if background else CLASS_NAMES,
@@ -305,15 +328,18 @@ def import_imigue(
                     background=background,
                 ),
                 clips=counts[video_id],
-                files=(folder / f"{video_id}_label.csv", folder / f"{video_id}{ending}"),
+                files=(folder / f"{video_id}_label.csv", folder / f"{video_id}{ending}", *tables),
             )
             for video_id, folder in folders.items()
             if counts[video_id]
         ],
         dropped=[
-            Dropped(what=video_id, why=f"{video_id}_label.csv is empty: the video has no clips")
-            for video_id, count in counts.items()
-            if not count and wanted is None
+            *notes,
+            *(
+                Dropped(what=video_id, why=f"{video_id}_label.csv is empty: the video has no clips")
+                for video_id, count in counts.items()
+                if not count and wanted is None
+            ),
         ],
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
-from mg_data.datasets.clips.table import ClipRow, read_clip_table
+from mg_data.datasets.clips.table import ClipRow, choose_file, read_clip_table
 from mg_data.datasets.openpose.files import RecordingFiles, find_recordings, list_recording, shown
 from mg_data.datasets.openpose.people import by_frame, read_people
 from mg_data.datasets.options import stated_size
@@ -219,8 +219,13 @@ def import_openpose(
     size, checked = (stated, None) if stated else _found_size(recordings, notes)
     class_names: tuple[str, ...] = ("unknown",)
     sources: list[ClipSource] = []
-    if clips:
-        table = read_clip_table(Path(clips), Path(classes) if classes else None)
+    table_path, class_path = (
+        choose_file("openpose", "clips", clips),
+        choose_file("openpose", "classes", classes),
+    )
+    if table_path is not None:
+        table = read_clip_table(table_path, class_path)
+        tables = tuple(path for path in (table_path, class_path) if path is not None)
         class_names = table.class_names
         by_name = _by_name(recordings)
         used = set()
@@ -235,7 +240,7 @@ def import_openpose(
                     f"{table.path}: names recording '{found.name}' in two ways, such as '{video}'"
                 )
             used.add(found.name)
-            sources.append(_source(found, settings, checked, rows))
+            sources.append(_source(found, settings, checked, rows, tables))
         notes += [
             Dropped(what=recording.name, why=f"{table.path} has no clip of it")
             for recording in recordings
@@ -245,7 +250,7 @@ def import_openpose(
         sources = [_source(recording, settings, checked, None) for recording in recordings]
     return DatasetImport(
         class_names=class_names,
-        vocabulary=f"openpose-{len(class_names)}" if clips else "unlabelled",
+        vocabulary=f"openpose-{len(class_names)}" if table_path is not None else "unlabelled",
         layout=KEYPOINTS[keypoints][0],
         columns=("x", "y", "confidence"),
         image_size=size,
@@ -259,12 +264,13 @@ def _source(
     settings: _Settings,
     image_size: tuple[int, int] | None,
     rows: list[ClipRow] | None,
+    tables: tuple[Path, ...] = (),
 ) -> ClipSource:
     return ClipSource(
         name=files.name,
         read=partial(_unit, files, settings, image_size, rows),
         clips=1 if rows is None else len(rows),
-        files=files.paths(),
+        files=(*files.paths(), *tables),
     )
 
 
