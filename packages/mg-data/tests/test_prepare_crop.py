@@ -161,6 +161,18 @@ def test_clips_without_keypoints_keep_the_whole_frame(work: Path, tmp_path: Path
         assert open_streams(tmp_path / "c.h5").boxes(0)[0].tolist() == [0, -16, 128, 112]
 
 
+def test_keypoints_of_an_image_of_unknown_size_are_pixels_of_the_frames(work: Path, tmp_path: Path) -> None:
+    import h5py
+
+    known = crop(**arguments(work, out=tmp_path / "known.h5"))
+    clips = shutil.copy(work / "clips.h5", tmp_path / "clips.h5")
+    with h5py.File(clips, "a") as file:
+        assert tuple(file["joints/values"].attrs["image_size"]) == (128, 96)
+        file["joints/values"].attrs["image_size"] = (0, 0)
+    unknown = crop(**arguments(work, clips=clips, out=tmp_path / "unknown.h5"))
+    assert unknown.data["digest"] == known.data["digest"]
+
+
 def test_a_box_a_frame_holds_the_frames_person_and_keeps_the_aspect(work: Path, tmp_path: Path) -> None:
     crop(**arguments(work, out=tmp_path / "c.h5", box="frame", shape="48x64", extremes="all", margin=0.0))
     clips, crops = open_clips(work / "clips.h5"), open_streams(tmp_path / "c.h5")

@@ -66,6 +66,8 @@ def _crop_size(shape: str, size: int) -> tuple[int, int]:
 
 def _check_writable(out: Path) -> None:
     """Find out before hours of work that the result could not be written."""
+    if out.is_dir():
+        raise StoreError(out, "cannot be written: it is a folder", "name a file in it")
     folder = out.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -250,6 +252,8 @@ def crop(
         _parts(out, store.dataset, stream).remove_if_free()
         return StageResult(data={"complete": True}, text=f"{out}: is complete, nothing to do")
     _check_writable(out)
+    if not full_frame and min(store.image_size) <= 0:
+        console.warn(f"{clips}: does not tell of what image its keypoints are pixels: taken as of the frames")
     work: Work[VideoJob, CroppedVideo] = Work(
         crop_video,
         lambda job: f"video '{job.video_id}'",

@@ -70,7 +70,8 @@ class VideoJob:
     """One video with all its clips; everything a worker process needs.
 
     Args:
-        opener: the data set's ``frames`` factory. image_size: what keypoints are in pixels of.
+        opener: the data set's ``frames`` factory.
+        image_size: what keypoints are in pixels of; (0, 0) if unknown, then of the frames.
         keep_going: report clips that cannot be cropped instead of raising.
         key: fingerprint by which a resumed run finds the result.
     """
@@ -172,7 +173,7 @@ def clip_boxes(job: VideoJob, clip: ClipJob, width: int, height: int) -> NDArray
     aspect = crop_width / crop_height
     if clip.extent is None:
         return full_frame_box(width, height, aspect)[None]
-    known_width, known_height = job.image_size
+    known_width, known_height = job.image_size if min(job.image_size) > 0 else (width, height)
     scale_x, scale_y = width / known_width, height / known_height
     if abs(scale_x / scale_y - 1.0) > 0.01:
         raise DataError(
