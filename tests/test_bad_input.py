@@ -215,3 +215,24 @@ def test_a_folder_that_cannot_be_written(good: Path, tmp_path: Path) -> None:
         words = ("data", "import", "synthetic", good / "corpus", "-o", fixed / "clips.h5")
         line = error_line(3, *words, "--labels", fixed / "labels.csv")
     assert "clips.h5: cannot be written: Read-only file system" in line
+
+
+def test_an_output_takes_no_place_of_an_input_or_of_another_output(good: Path, tmp_path: Path) -> None:
+    clips, labels = tmp_path / "clips.h5", tmp_path / "l.csv"
+    shutil.copy(good / "clips.h5", clips)
+    shutil.copy(good / "l.csv", labels)
+    (tmp_path / "link.h5").symlink_to(clips)
+    before = clips.read_bytes(), labels.read_bytes()
+    words = ("data", "split", clips, labels, "--protocol-json", '{"train": {"subjects": ["s01"]}}', "-o")
+    for out, name in ((clips, "CLIPS"), (tmp_path / "link.h5", "CLIPS"), (labels, "LABELS")):
+        line = error_line(2, *words, out)
+        assert f"--out is {clips if name == 'CLIPS' else labels}, which {name} names to be read" in line
+    line = error_line(2, "store", "merge", clips, "-o", tmp_path / "." / "clips.h5")
+    assert f"--out is {clips}, which PATHS names to be read" in line
+    both = ("data", "import", "synthetic", good / "corpus", "-o", tmp_path / "new", "--labels")
+    assert f"--out and --labels are both {tmp_path / 'new'}: wanted two files" in error_line(
+        2, *both, tmp_path / "new"
+    )
+    folder = ("data", "import", "synthetic", good / "corpus", "-o", tmp_path, "--labels", labels)
+    assert f"{tmp_path}: cannot be written: it is a folder (name a file in it)" in error_line(3, *folder)
+    assert (clips.read_bytes(), labels.read_bytes()) == before

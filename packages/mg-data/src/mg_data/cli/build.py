@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,39 @@ def make_command(
         short_help=spec.summary,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def check_places(spec: CommandSpec, values: Mapping[str, Any]) -> None:
+    """See that no output of a command takes the place of a file that it reads, or of another output.
+
+    Raises:
+        UsageError: one does; whatever was there would be lost.
+    """
+    given = [
+        (param, Path(os.path.realpath(path)), path)
+        for param in spec.params
+        if param.type == "path"
+        for path in (values[param.name] if param.multiple else [values[param.name]])
+        if path is not None
+    ]
+    outputs: dict[Path, Param] = {}
+    for param, place, path in given:
+        if param.role == "output":
+            if place in outputs:
+                raise UsageError(
+                    f"{_name(outputs[place])} and {_name(param)} are both {path}: wanted two files"
+                )
+            outputs[place] = param
+    for param, place, path in given:
+        if param.role == "input" and place in outputs and place.is_file():
+            raise UsageError(
+                f"{_name(outputs[place])} is {path}, which {_name(param)} names to be read: it would be "
+                "overwritten, write another file"
+            )
+
+
+def _name(param: Param) -> str:
+    return param.name.upper() if param.positional else f"--{param.name.replace('_', '-')}"
 
 
 def run_params(spec: CommandSpec, values: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from mg_data import __version__
-from mg_data.cli.build import make_command
+from mg_data.cli.build import check_places, make_command
 from mg_data.cli.console import TerminalConsole
 from mg_data.cli.records import GROUP_SUMMARIES, HOMES
 from mg_data.cli.text import one_line, printable
@@ -27,6 +27,7 @@ from mg_data.plugins.registry import command_registry
 def _invoke(spec: CommandSpec, values: dict[str, Any]) -> None:
     settings = click.get_current_context().find_root().obj
     console = TerminalConsole(quiet=settings["quiet"])
+    check_places(spec, values)
     try:
         result = resolve(spec.factory)(console=console, **values)
     except MgError as error:

@@ -80,9 +80,11 @@ def publish(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path; on a clean exit it becomes ``path``, otherwise it is removed.
 
     Raises:
-        StoreError: the folder cannot be made or written, or the disk is full.
+        StoreError: the folder cannot be made or written, the path is a folder's, or the disk is full.
     """
     target = Path(path)
+    if target.is_dir():  # or this would be found out when all work is done
+        raise StoreError(target, "cannot be written: it is a folder", "name a file in it")
     writer = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = target.with_name(f".{target.name}.{writer}.tmp")
     try:

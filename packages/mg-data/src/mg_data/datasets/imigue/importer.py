@@ -281,7 +281,9 @@ def import_imigue(
         }
     size = stated_size("imigue", image_size) or _image_size(folders)
     notes: list[Dropped] = []
-    unlisted = [video_id for video_id in folders if (whole or counts[video_id]) and video_id not in subject_of]
+    unlisted = [
+        video_id for video_id in folders if (whole or counts[video_id]) and video_id not in subject_of
+    ]
     if subject_file is not None and unlisted:
         why = f"{subject_file} does not list them, the first is '{unlisted[0]}'"
         notes.append(Dropped(what=f"the subject of {len(unlisted)} of {len(folders)} videos", why=why))
