@@ -148,6 +148,15 @@ def test_a_source_clip_without_a_label_is_named(work: Path) -> None:
         run(work, {"train": {"subjects": ["anna"]}})
 
 
+def test_a_label_out_of_range_is_that_of_the_labels(work: Path) -> None:
+    write_labels(work / "labels.csv", ["c00", "c01"], [0, 4], ("a", "b", "c", "d", "e"))
+    with pytest.raises(
+        DataError, match=r"labels\.csv: clip 'c01' has label 4, .*clips\.h5 has classes 0\.\.3"
+    ):
+        run(work, {"train": {"clips": ["c00", "c01"]}})
+    assert not (work / "split.h5").exists()
+
+
 def test_stats_by_part_know_no_target_class(work: Path) -> None:
     run(work, {"rest": "target", "train": {"subjects": ["anna", "ben"]}})
     data = stats(clips=work / "clips.h5", split=work / "split.h5", console=QUIET).data

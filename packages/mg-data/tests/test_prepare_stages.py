@@ -77,6 +77,8 @@ def test_a_failed_import_leaves_nothing_and_keeps_what_was_there(work: Path, tmp
         import_data(name="sinthetic", **wrong)
     with pytest.raises(UsageError, match=r"has no option 'label' \(did you mean 'labels'\?\)"):
         import_data(name="synthetic", options={"label": "raw"}, **wrong)
+    with pytest.raises(UsageError, match="'synthetic': option whole is 'False', wanted true or false"):
+        import_data(name="synthetic", options={"whole": "False"}, **wrong)
     with pytest.raises(DataError, match="outside the convention labels=challenge"):
         import_data(name="synthetic", options={"labels": "challenge"}, **wrong)
     with pytest.raises(DataError, match="does not exist"):

@@ -147,7 +147,7 @@ def check_places(spec: CommandSpec, values: Mapping[str, Any]) -> None:
         (param, Path(os.path.realpath(path)), path)
         for param in spec.params
         if param.type == "path"
-        for path in (values[param.name] if param.multiple else [values[param.name]])
+        for path in (values.get(param.name) or [] if param.multiple else [values.get(param.name)])
         if path is not None
     ]
     outputs: dict[Path, Param] = {}

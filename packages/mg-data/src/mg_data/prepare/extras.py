@@ -39,3 +39,13 @@ def check_option_names(what: str, options: Iterable[str], known: Mapping[str, An
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"it has: {', '.join(known) or 'none'}"
             raise UsageError(f"{what} has no option '{name}' ({hint})")
+
+
+def check_flags(what: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Raise UsageError unless options that are true or false by default are one of these.
+
+    The words ``no`` and ``False`` of a command line are texts, and as such they would count as true.
+    """
+    for name, value in options.items():
+        if isinstance(known.get(name), bool) and not isinstance(value, bool):
+            raise UsageError(f"{what}: option {name} is '{value}', wanted true or false")

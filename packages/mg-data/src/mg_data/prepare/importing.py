@@ -25,7 +25,7 @@ from mg_data.contract import (
 )
 from mg_data.labels import join_labels, write_labels
 from mg_data.plugins import registry, resolve
-from mg_data.prepare.extras import check_option_names
+from mg_data.prepare.extras import check_flags, check_option_names
 from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint, is_complete, report_dropped
 from mg_data.store import ClipsWriter, Provenance, open_clips
 
@@ -36,6 +36,7 @@ UnitResult = tuple[list[RawClip], list[Dropped]]
 def _open(spec: DatasetSpec, source: Path, options: Mapping[str, Any]) -> DatasetImport:
     """Call the importer with checked options."""
     check_option_names(f"data set '{spec.name}'", options, spec.options)
+    check_flags(f"data set '{spec.name}'", options, spec.options)
     if not source.exists():
         raise DataError(f"{source}: does not exist (the raw tree of '{spec.name}')")
     result = resolve(spec.factory)(source, **{**spec.options, **options})

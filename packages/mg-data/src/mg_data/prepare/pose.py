@@ -22,7 +22,7 @@ from mg_data.contract import (
 from mg_data.datasets.videos import UNLABELLED, find_videos
 from mg_data.keypoints.smoothing import METHODS, Method
 from mg_data.plugins import registry
-from mg_data.prepare.extras import check_option_names, require
+from mg_data.prepare.extras import check_flags, check_option_names, require
 from mg_data.prepare.parallel import Parts, Shard, Work, fingerprint, is_complete, report_dropped
 from mg_data.prepare.pose_video import (
     Settings,
@@ -94,6 +94,7 @@ def _check_options(
     stride: int,
 ) -> None:
     check_option_names(f"pose estimator '{spec.name}'", options, spec.options)
+    check_flags(f"pose estimator '{spec.name}'", options, spec.options)
     for name, value, low, high in (
         ("persons", persons, 1, 100),
         ("min-confidence", min_confidence, 0.0, 1.0),

@@ -170,7 +170,8 @@ def split(
     Raises:
         UsageError: a malformed protocol.
         DataError: an id that the clips store lacks; a clip claimed twice; a subject or video in the target
-            and also in train or val; no train clip; a train or val clip without a label.
+            and also in train or val; no train clip; a train or val clip without a label or with none of the
+            store's classes.
     """
     if sum(way is not None for way in (protocol, protocol_json, table)) != 1:
         raise UsageError("data split needs exactly one of --protocol, --protocol-json and --table")
@@ -209,6 +210,12 @@ def split(
         raise DataError(
             f"{labels}: has no label for {len(missing)} train or val clip(s), the first is '{missing[0]}'"
         )
+    for clip_id in store.clip_ids[source_rows].tolist():
+        if truth[clip_id] >= len(store.class_names):
+            raise DataError(
+                f"{labels}: clip '{clip_id}' has label {truth[clip_id]}, {clips} has classes 0.."
+                f"{len(store.class_names) - 1}"
+            )
     given = np.full(len(store), -1, np.int32)
     given[source_rows] = [truth[clip_id] for clip_id in store.clip_ids[source_rows].tolist()]
     digest = write_split(
