@@ -87,6 +87,21 @@ def test_streams_derived_from_colour_are_cropped_like_any_other(tmp_path: Path) 
         plan(settings, tmp_path, registry())
 
 
+def test_videos_and_lists_of_a_table_of_clips_are_those_of_its_options(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("nod\n")
+    options = {"root": str(tmp_path), "classes": "classes.txt", "vocabulary": "mine"}
+    changes = {"data.dataset": "clips", "data.options": options, "crops.rgb": {"full_frame": True}}
+    settings, _ = load(write(tmp_path), changes)
+    steps = {step.name: step for step in plan(settings, tmp_path, registry())}
+    assert steps["data/crop-rgb"].params["root"] == str(tmp_path)
+    # Another list of classes is another import, although the recipe and the table are as they were.
+    named = (str(tmp_path / "raw"), str(tmp_path), str(tmp_path / "classes.txt"))
+    assert steps["data/import"].key_files == named
+    settings, _ = load(write(tmp_path), {"crops.rgb": {"root": "videos"}})
+    with pytest.raises(UsageError, match=r"\[crops\.rgb\]: root is that of \[data\]"):
+        plan(settings, tmp_path, registry())
+
+
 def test_what_the_data_set_cannot_give_is_refused_before_anything_runs(tmp_path: Path) -> None:
     settings, _ = load(write(tmp_path), {"crops.rgb": {"stream": "rgb"}})
     with pytest.raises(UsageError, match=r"\[crops.rgb\]: .*'utd-mhad' has no stream 'rgb' \(it has: depth"):

@@ -42,6 +42,21 @@ def test_relative_paths_belong_to_the_recipes_folder(tmp_path: Path, monkeypatch
     assert load(write(tmp_path), {})[0].data.source == "/elsewhere"
 
 
+def test_files_of_an_importers_options_belong_there_too(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "openpose").mkdir()
+    text = RECIPE.replace('"utd-mhad"', '"clips"')
+    for dataset, keypoints in (("clips", str(tmp_path / "openpose")), ("imigue", "openpose")):
+        options = {"root": "videos", "classes": "elsewhere.txt", "keypoints": "openpose"}
+        changes = {"data.options": options, "data.dataset": dataset}
+        found = load(write(tmp_path, text), changes)[0].data.options
+        assert found == {"root": str(tmp_path / "videos"), "classes": "elsewhere.txt", "keypoints": keypoints}
+    with pytest.raises(UsageError, match="source: wanted a text, found 5"):
+        load(write(tmp_path), {"data.source": 5})
+    with pytest.raises(UsageError, match="split is 3, wanted a table"):
+        load(write(tmp_path), {"split": 3})
+
+
 def test_a_variable_without_default_must_be_set() -> None:
     with pytest.raises(UsageError, match=r"data\.source: environment variable MG_NOWHERE is not set"):
         expand({"data": {"source": "${MG_NOWHERE}"}}, "")

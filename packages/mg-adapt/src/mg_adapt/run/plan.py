@@ -144,6 +144,7 @@ class Planner:
             "data/import",
             "import",
             uses=(("datasets", data.dataset),),
+            # What the options name decides about the clips as much as the source does.
             key_files=(source, *files) if files else (),
             name=data.dataset,
             source=source,
@@ -163,6 +164,8 @@ class Planner:
             out=self.file("data/split.h5"),
         )
         for name, options in self.settings.crops.items():
+            if "root" in options:
+                raise UsageError(f"[crops.{name}]: root is that of [data], by its source or its option root")
             stream = options.get("stream", name)
             try:
                 base_stream(spec, stream)
@@ -173,7 +176,8 @@ class Planner:
                 "crop",
                 uses=(("datasets", data.dataset),),
                 clips=self.file("data/clips.h5"),
-                root=source,
+                # Videos beside a table of clips lie where its option says.
+                root=data.options.get("root") or source,
                 out=self.file(f"data/crops-{name}.h5"),
                 table=(f"[crops.{name}]", {"stream": stream, **options}),
             )

@@ -336,11 +336,27 @@ def _resolve_files(value: Any, folder: Path) -> None:
             _resolve_files(item, folder)
 
 
+def _resolve_options(data: Any, folder: Path) -> None:
+    """Resolve the options of an importer that name files beside the recipe.
+
+    Whoever starts runs in the folder of the files, and not in the recipe's, goes on finding them.
+    """
+    options = data.get("options") if isinstance(data, dict) else None
+    if not isinstance(options, dict):
+        return
+    names = ("clips", "classes", "root", *(("keypoints",) if data.get("dataset") == "clips" else ()))
+    for name in names:
+        value = options.get(name)
+        if isinstance(value, str) and value and (folder / value).exists():
+            options[name] = str((folder / value).resolve())
+
+
 def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str, Any]]:
     """Read a recipe file with ``--set`` changes; return its records and its resolved table.
 
-    Relative paths of ``source``, ``ids``, ``groups``, of keys that end in ``_file``, and of ``weights`` that
-    are a file there are resolved against the recipe's folder.
+    Relative paths of ``source``, ``ids``, ``groups`` and of keys that end in ``_file`` are resolved against
+    the recipe's folder; ``weights``, and an importer's options ``clips``, ``classes``, ``root`` and the data
+    set clips' ``keypoints``, if such a file is there.
     """
     try:
         with path.open("rb") as handle:
@@ -361,6 +377,7 @@ def load(path: Path, changes: Mapping[str, Any]) -> tuple[RunSettings, dict[str,
         table = resolved.get(section)
         if isinstance(table, dict) and isinstance(table.get(name), str) and table[name]:
             table[name] = str((path.parent / table[name]).resolve())
+    _resolve_options(resolved.get("data"), path.parent)
     for table in (resolved.get("train"), resolved.get("branches"), resolved.get("ablation")):
         _resolve_files(table, path.parent)
     return parse(resolved), resolved
