@@ -245,6 +245,18 @@ def test_a_folder_with_labels_from_a_table(tmp_path: Path) -> None:
     assert "labels of 1 clip(s)" in dropped
 
 
+def test_the_first_file_that_can_be_read_tells_the_layout(tmp_path: Path) -> None:
+    (tmp_path / "a.pose").write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\.pose: the header needs 4 bytes"):
+        import_pose(tmp_path)
+    (tmp_path / "b.pose").write_bytes(openpose_file())
+    data = import_pose(tmp_path)
+    assert (data.layout, data.image_size) == ("openpose-137", (640, 480))
+    with pytest.raises(DataError, match=r"a\.pose: the header needs 4 bytes"):
+        data.sources[0].read()
+    assert len(data.sources[1].read()[0]) == 1
+
+
 def test_options_are_checked(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no \.pose file"):
         import_pose(tmp_path)

@@ -143,6 +143,47 @@ def test_damage_stops_the_import_by_name_or_is_left_out(corpus: Path, tmp_path: 
         assert [item["what"] for item in result["dropped"]] == [victim.name]
 
 
+def test_the_first_recording_may_be_the_damaged_one(corpus: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import numpy as np
+
+    video = next(iter(sorted(corpus.glob("0*/*.mp4"))))
+    for name in ("videos", "openpose", "ntu"):
+        (tmp_path / name).mkdir()
+    for folder in ("videos", "openpose"):
+        (tmp_path / folder / "a.mp4").write_bytes(b"")
+        shutil.copy(video, tmp_path / folder / "b.mp4")
+    people = [{"pose_keypoints_2d": [10.0 + n % 2 for n in range(75)]}]
+    for take in "ab":
+        (tmp_path / "openpose" / take).mkdir()
+        path = tmp_path / "openpose" / take / f"{take}_0_keypoints.json"
+        path.write_text(json.dumps({"people": people}))
+    (tmp_path / "ntu" / "a.npy").write_bytes(b"")
+    np.save(tmp_path / "ntu" / "b.npy", np.ones((5, 25, 3)))
+    table = tmp_path / "t.csv"
+    table.write_text("video,start,stop\na.mp4,0,1\nb.mp4,0,1\n")
+    for name, source, options in (
+        ("videos", tmp_path / "videos", {}),
+        ("openpose", tmp_path / "openpose", {"keypoints": "body"}),
+        ("clips", table, {"root": str(tmp_path / "videos")}),
+        ("ntu", tmp_path / "ntu", {}),
+    ):
+        out = tmp_path / f"{name}.h5"
+        wanted: dict[str, Any] = {"name": name, "source": source, "out": out, "options": options}
+        with pytest.raises(DataError, match=r"a\.(mp4|npy): (cannot be decoded|is no npy)"):
+            import_data(**wanted, console=QUIET)
+        result = import_data(**wanted, keep_going=True, console=QUIET)
+        assert (result.data["clips"], len(result.data["dropped"])) == (1, 1)
+        size = {"ntu": (1920, 1080), "openpose": (128, 96)}.get(name, (0, 0))  # kept with keypoints alone
+        assert open_clips(out).image_size == size
+    tree = tmp_path / "tree"
+    shutil.copytree(corpus, tree)
+    next(iter(sorted(tree.glob("0*/*.mp4")))).write_bytes(b"")
+    assert run(tree, tmp_path / "whole.h5")["clips"] == 20  # keypoints need no video
+    assert open_clips(tmp_path / "whole.h5").image_size == (128, 96)
+
+
 def test_an_import_killed_half_way_resumes_to_the_same_digest(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5"
     words = [sys.executable, "-m", "mg_data", "data", "import", "synthetic", str(corpus), "-o", str(out)]

@@ -68,18 +68,20 @@ def import_videos(source: Path) -> DatasetImport:
     """Index a folder of videos: one clip without keypoints for each.
 
     Raises:
-        DataError: no video there.
+        DataError: no video there, or none that can be read.
     """
     require("videos", "av")
-    from mg_data.video.decode import frame_rates, video_size
+    from mg_data.video.decode import first_video_size, frame_rates
 
     found = find_videos([source])
+    size = first_video_size(found.values())
+    assert size is not None
     return DatasetImport(
         class_names=(UNLABELLED,),
         vocabulary=UNLABELLED,
         layout="",
         columns=("x", "y", "confidence"),
-        image_size=video_size(next(iter(found.values()))),
+        image_size=size,
         sources=[
             ClipSource(name=name, read=partial(_read, name, path), files=(path,))
             for name, path in found.items()

@@ -7,7 +7,7 @@ to the key frame before the wanted time, decode forward, and take the frame whos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,23 @@ def video_size(path: Path) -> tuple[int, int]:
     for picture in _frames(Path(path)):
         return picture.width, picture.height
     raise DataError(f"{path}: holds no frame")
+
+
+def first_video_size(paths: Iterable[Path]) -> tuple[int, int] | None:
+    """Return (width, height) of the first video that can be read, None if there is no video.
+
+    Raises:
+        DataError: not one can be read; what is wrong with the first.
+    """
+    problem: DataError | None = None
+    for path in paths:
+        try:
+            return video_size(path)
+        except DataError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return None
 
 
 def _frames(path: Path) -> Iterator[Picture]:

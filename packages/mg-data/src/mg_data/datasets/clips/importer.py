@@ -110,14 +110,13 @@ def _indexed(table: ClipTable, root: Path | None) -> list[ClipSource]:
 
 
 def _first_size(table: ClipTable, root: Path | None) -> tuple[int, int]:
-    """Return (width, height) of the first video that is there, (0, 0) if none is."""
+    """Return (width, height) of the first video that can be read, (0, 0) if none is there."""
     if root is None:
         return 0, 0
     require("clips", "av")
-    from mg_data.video.decode import video_size
+    from mg_data.video.decode import first_video_size
 
-    there = (root / video for video in table.by_video() if (root / video).is_file())
-    return next((video_size(path) for path in there), (0, 0))
+    return first_video_size(root / video for video in table.by_video() if (root / video).is_file()) or (0, 0)
 
 
 def _with_keypoints(table: ClipTable, keypoints: Keypoints) -> list[ClipSource]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -175,11 +176,11 @@ def _read_pose(
 
 
 def _from_poses(path: Path, poses: dict[str, Path], partial_points: bool) -> Keypoints:
-    from mg_data.datasets.pose.importer import open_pose
+    from mg_data.datasets.pose.importer import open_first
     from mg_data.prepare.extras import require
 
     require("keypoints from .pose files", "pose_format", extra="pose")
-    facts = open_pose(next(iter(poses.values())))
+    _, facts = open_first(poses.values())
     return Keypoints(
         where=str(path),
         layout=facts.layout,
@@ -204,15 +205,15 @@ def _from_json(path: Path, folders: dict[str, Path]) -> Keypoints:
     from mg_data.prepare.extras import require
 
     require("keypoints from OpenPose JSON", "orjson", "scipy")
+    videos = (list_recording(folder).video() for folder in folders.values())
+    there = (video for video in videos if video is not None)
+    first = next(there, None)
     size = (0, 0)
-    for folder in folders.values():
-        video = list_recording(folder).video()
-        if video is not None:
-            require("the size of videos", "av")
-            from mg_data.video.decode import video_size
+    if first is not None:
+        require("the size of videos", "av")
+        from mg_data.video.decode import first_video_size
 
-            size = video_size(video)
-            break
+        size = first_video_size(chain([first], there)) or size
     return Keypoints(
         where=str(path),
         layout="openpose-137",

@@ -347,14 +347,11 @@ def import_imigue(
 
 
 def _image_size(folders: dict[str, Path]) -> tuple[int, int]:
-    """Return (width, height) of the first video that is there, else the challenge's 720 x 1280."""
-    from mg_data.video.decode import video_size
+    """Return (width, height) of the first video that can be read, else the challenge's 720 x 1280."""
+    from mg_data.video.decode import first_video_size
 
-    for video_id, folder in folders.items():
-        path = folder / f"{video_id}.mp4"
-        if path.is_file():
-            return video_size(path)
-    return IMAGE_SIZE
+    paths = (folder / f"{video_id}.mp4" for video_id, folder in folders.items())
+    return first_video_size(path for path in paths if path.is_file()) or IMAGE_SIZE
 
 
 class ImigueFrames(VideoFileFrames):

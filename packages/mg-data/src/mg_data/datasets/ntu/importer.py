@@ -20,6 +20,8 @@ IMAGE_SIZE = (1920, 1080)
 MAX_PERSONS = 16
 _NAME = re.compile(r"S\d{3}C\d{3}(P\d{3})R\d{3}A(\d{3})")
 _NTU_CLASSES = (60, 120)
+# Files that may be damaged before one that tells the number of keypoints.
+_LOOKED_AT = 20
 
 
 def _files(source: Path) -> tuple[dict[str, Path], list[Dropped]]:
@@ -130,20 +132,24 @@ def _choose_layout(files: Mapping[str, Path], layout: str) -> tuple[str, int, tu
     first = next(iter(files.values()))
     if first.suffix == ".skeleton" and layout not in ("", "ntu-25"):
         raise UsageError(f"ntu: option layout is '{layout}', but .skeleton files are ntu-25")
-    chosen = layout or (LAYOUTS[25] if first.suffix == ".skeleton" else _guess(first))
+    chosen = layout or (
+        LAYOUTS[25] if first.suffix == ".skeleton" else _guess(list(files.values())[:_LOOKED_AT])
+    )
     spec = find_layout(chosen)
     return chosen, len(spec.names), ("x", "y", "z") if spec.dims == "xyz" else ("x", "y", "confidence")
 
 
-def _guess(path: Path) -> str:
-    """Return the layout that the first file's number of keypoints tells."""
+def _guess(paths: Sequence[Path]) -> str:
+    """Return the layout that the number of keypoints tells, in the first file that has one of these."""
     why = ""
-    for points, layout in LAYOUTS.items():
-        try:
-            read_joint_file(path, points)
-            return layout
-        except DataError as error:
-            why = str(error)
+    for path in paths:
+        for points, layout in LAYOUTS.items():
+            try:
+                read_joint_file(path, points)
+                return layout
+            except DataError as error:
+                problem = str(error)
+        why = why or problem
     raise DataError(
         f"{why}; of {', '.join(f'{points} points ({name})' for points, name in LAYOUTS.items())} it is "
         "neither: name the layout with --option layout=NAME"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -305,13 +306,15 @@ def _found_size(
     recordings: Sequence[RecordingFiles], notes: list[Dropped]
 ) -> tuple[tuple[int, int], tuple[int, int] | None]:
     """Return the image size, and again if videos are to be checked against it."""
-    for recording in recordings:
-        video = recording.video()
-        if video is not None:
-            from mg_data.video.decode import video_size
+    videos = (recording.video() for recording in recordings)
+    there = (video for video in videos if video is not None)
+    first = next(there, None)
+    if first is not None:
+        from mg_data.video.decode import first_video_size
 
-            size = video_size(video)
-            return size, size
+        size = first_video_size(chain([first], there))
+        assert size is not None
+        return size, size
     extreme = np.zeros(2)
     for recording in recordings:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -167,6 +168,22 @@ def open_pose(path: Path, layout: str = "") -> PoseFacts:
     return _match(path, read_claims(path, _content(path)), layout)
 
 
+def open_first(paths: Iterable[Path], layout: str = "") -> tuple[Path, PoseFacts]:
+    """Return the first file that can be read, and what it holds.
+
+    Raises:
+        DataError: there is none; what is wrong with the first. UsageError: no such layout.
+    """
+    problem: DataError | None = None
+    for path in paths:
+        try:
+            return path, open_pose(path, layout)
+        except DataError as error:
+            problem = problem or error
+    assert problem is not None  # there are files
+    raise problem
+
+
 def read_pose(path: Path, *, layout: str = "", partial_points: bool = False, persons: int = 1) -> Pose:
     """Read a whole file.
 
@@ -254,7 +271,7 @@ def import_pose(
 
     Raises:
         UsageError: an option's value is unknown, or pose-format is not installed.
-        DataError: no file, the first file is damaged, or the csv cannot be used.
+        DataError: no file, none that can be read, or the csv cannot be used.
     """
     require("pose", "pose_format", extra="pose")
     if not isinstance(persons, int) or not 1 <= persons <= 16:
@@ -265,12 +282,10 @@ def import_pose(
         raise DataError(f"{source}: holds no .pose file (wanted a folder of them)")
     files, unnamed = name_files(source, paths)
     table = read_clip_facts("pose", clips, classes, list(files))
-    first = open_pose(next(iter(files.values())), layout)
+    path, first = open_first(files.values(), layout)
     notes = [*unnamed, *table.notes]
     notes += [
-        Dropped(
-            what=f"{what} of {next(iter(files.values())).name}", why=f"{first.layout} has no place for it"
-        )
+        Dropped(what=f"{what} of {path.name}", why=f"{first.layout} has no place for it")
         for what in first.passed_over
     ]
     return DatasetImport(
