@@ -203,6 +203,8 @@ def test_text_in_an_xlsx_is_named(tmp_path: Path) -> None:
         ("", "is empty, wanted one line a frame"),
         ("0,1,2\n", "has 3 columns, wanted 106"),
         ("a,b\n", "is no table of numbers without header"),
+        (",".join(["7"] * 106) + "\n", "line 1 has index 7, wanted 0 or 1: frames before it are missing"),
+        ("\n\n", "is empty, wanted one line a frame"),
         (",".join(["0"] * 106) + "\n" + ",".join(["2"] * 106) + "\n", "line 2 has index 2, wanted one more"),
     ],
 )

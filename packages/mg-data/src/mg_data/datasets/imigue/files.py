@@ -117,10 +117,11 @@ def read_light_hand(path: Path) -> NDArray[np.float32]:
         (T, 35, 3) float32, pixels and score.
 
     Raises:
-        DataError: empty, no numbers, a wrong number of columns, or an index with a gap.
+        DataError: empty, no numbers, a wrong number of columns, or an index that begins late or has a gap.
     """
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: is empty, wanted one line a frame")
+    with path.open("rb") as file:
+        if not any(line.strip() for line in file):
+            raise DataError(f"{path}: is empty, wanted one line a frame")
     try:
         table = np.loadtxt(path, delimiter=",", dtype=np.float64, ndmin=2, encoding="utf-8-sig")
     except ValueError as error:
@@ -128,6 +129,10 @@ def read_light_hand(path: Path) -> NDArray[np.float32]:
     wanted = 1 + 3 * LIGHT_HAND_POINTS
     if table.shape[1] != wanted:
         raise DataError(f"{path}: has {table.shape[1]} columns, wanted {wanted} (index, then 35 x 3)")
+    if table[0, 0] not in (0, 1):  # labels count frames from the video's first
+        raise DataError(
+            f"{path}: line 1 has index {table[0, 0]:g}, wanted 0 or 1: frames before it are missing"
+        )
     gaps = np.flatnonzero(np.diff(table[:, 0]) != 1)
     if len(gaps):
         line = int(gaps[0]) + 2
