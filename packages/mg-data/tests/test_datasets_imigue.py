@@ -175,6 +175,23 @@ def test_whole_videos_are_one_clip_each_without_a_label(tmp_path: Path) -> None:
             import_imigue(tmp_path, **options)  # type: ignore[arg-type]
 
 
+def test_a_video_without_a_label_csv_is_said_or_is_a_whole_video(tmp_path: Path) -> None:
+    for folder, video_id in (("train", "0001"), ("new", "0002")):
+        write_video(tmp_path / folder, video_id, "1,0,4\n")
+    (tmp_path / "new" / "0002" / "0002_label.csv").unlink()
+    (tmp_path / "new" / "0002" / "0002.mp4").touch()
+    data = import_imigue(tmp_path)
+    assert [source.name for source in data.sources] == ["0001"]
+    (left_out,) = data.dropped
+    assert left_out.what.endswith("0002")
+    assert left_out.why == "has no 0002_label.csv, which would list its clips"
+    data = import_imigue(tmp_path, whole=True, image_size="720x1280")
+    assert {clip.clip_id: clip.stop for clip in data.all_clips()} == {"0001": 20, "0002": 20}
+    assert not data.dropped
+    frames = open_frames(tmp_path, "rgb")
+    assert frames.video_path("0002") == tmp_path / "new" / "0002" / "0002.mp4"
+
+
 def test_background_clips_lie_where_nothing_is_labelled(tmp_path: Path) -> None:
     points = write_video(tmp_path, "0001", "1,3,6\n2,12,12\n")
     data = import_imigue(tmp_path, background=3)

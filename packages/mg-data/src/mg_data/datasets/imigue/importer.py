@@ -6,7 +6,7 @@ keypoints of all frames, ``<vid>.mp4`` the frames. The folders lie in the source
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -70,18 +70,21 @@ KEYPOINT_FILES = {
 }
 
 
+def _files(source: Path, ending: str) -> Iterator[tuple[str, Path]]:
+    """Yield (video id, folder) of every ``<vid>/<vid>ENDING`` at most two levels down, by path."""
+    for path in sorted([*source.glob(f"*/*{ending}"), *source.glob(f"*/*/*{ending}")]):
+        video_id = path.name.removesuffix(ending)
+        if path.parent.name == video_id:
+            yield video_id, path.parent
+
+
 def _video_folders(source: Path) -> dict[str, Path]:
-    """Return video id -> folder for every ``<vid>/<vid>_label.csv`` at most two levels down."""
+    """Return video id -> folder for every video with a label csv."""
     folders: dict[str, Path] = {}
-    for path in sorted([*source.glob("*/*_label.csv"), *source.glob("*/*/*_label.csv")]):
-        video_id = path.name.removesuffix("_label.csv")
-        if path.parent.name != video_id:
-            continue
+    for video_id, folder in _files(source, "_label.csv"):
         if video_id in folders:
-            raise DataError(
-                f"{source}: video '{video_id}' is there twice: {folders[video_id]} and {path.parent}"
-            )
-        folders[video_id] = path.parent
+            raise DataError(f"{source}: video '{video_id}' is there twice: {folders[video_id]} and {folder}")
+        folders[video_id] = folder
     return folders
 
 
@@ -231,7 +234,7 @@ def import_imigue(
         image_size: WIDTHxHEIGHT that the keypoints are in pixels of; by default that of the first video, and
             without any video the challenge's 720x1280.
         whole: one clip a video with all of its frames, without a label, as ``mg watch`` reads it; with the
-            frame rate of each video whose mp4 is there.
+            frame rate of each video whose mp4 is there. Videos need no label csv then.
         background: also cut clips of so many frames out of what lies between the labelled ones, of a class
             ``background`` behind the others; ``<vid>_b<number>`` is their id. 0 cuts none.
 
@@ -251,9 +254,17 @@ def import_imigue(
         raise UsageError(f"imigue: options background and {other} exclude each other: leave one out")
     if whole and ids:
         raise UsageError("imigue: options whole and ids exclude each other: leave one out")
+    layout, ending, _ = KEYPOINT_FILES[keypoints]
     folders = _video_folders(source)
+    unlabelled: dict[str, Path] = {}
+    for video_id, folder in _files(source, ending):
+        if video_id not in folders:
+            unlabelled.setdefault(video_id, folder)
+    if whole:
+        folders |= unlabelled
     if not folders:
-        raise DataError(f"{source}: holds no video (wanted folders <vid> with <vid>_label.csv)")
+        wanted_file = f"<vid>_label.csv or <vid>{ending}" if whole else "<vid>_label.csv"
+        raise DataError(f"{source}: holds no video (wanted folders <vid> with {wanted_file})")
     subject_file = _beside(source, "subjects", subjects)
     ids_file = _beside(source, "ids", ids)
     if subject_file is not None and not subject_file.is_file():
@@ -263,12 +274,12 @@ def import_imigue(
     subject_of = read_subjects(subject_file) if subject_file is not None else {}
     # A change of one of these is a change of every video.
     tables = tuple(path for path in (subject_file, ids_file) if path is not None)
-    layout, ending, _ = KEYPOINT_FILES[keypoints]
     # All label files are read before any keypoint: a wrong convention must not spoil only the videos that
     # happen to hold a class outside it.
     counts = {
         video_id: len(read_label_csv(folder / f"{video_id}_label.csv", labels))
         for video_id, folder in folders.items()
+        if not whole or video_id not in unlabelled
     }
     wanted: frozenset[str] | None = None
     if ids_file is not None:
@@ -338,6 +349,11 @@ def import_imigue(
         dropped=[
             *notes,
             *(
+                Dropped(what=str(folder), why=f"has no {video_id}_label.csv, which would list its clips")
+                for video_id, folder in unlabelled.items()
+                if wanted is None
+            ),
+            *(
                 Dropped(what=video_id, why=f"{video_id}_label.csv is empty: the video has no clips")
                 for video_id, count in counts.items()
                 if not count and wanted is None
@@ -363,7 +379,12 @@ class ImigueFrames(VideoFileFrames):
 
     def find(self, video_id: str) -> Path:
         """Return the file in the video's folder."""
-        return self._folders.get(video_id, self.root / video_id) / f"{video_id}.mp4"
+        if video_id not in self._folders:  # no label csv: a whole video
+            above = [self.root, *sorted(place for place in self.root.glob("*") if place.is_dir())]
+            places = [place / video_id for place in above]
+            here = (place for place in places if (place / f"{video_id}.mp4").is_file())
+            self._folders[video_id] = next(here, places[0])
+        return self._folders[video_id] / f"{video_id}.mp4"
 
 
 def open_frames(root: Path, stream: str) -> ImigueFrames:
