@@ -90,7 +90,8 @@ def write(folder: Path, clips: tuple[Clip, ...], labels: str = "", split: bool =
                 joints=joints(clip),
             )
     known = [clip for clip in clips if clip.label is not None]
-    lines = "".join(f"{clip.clip_id},{clip.label},x\n" for clip in known)
+    named = dict(enumerate(CLASSES))
+    lines = "".join(f"{clip.clip_id},{clip.label},{named.get(clip.label or 0, '')}\n" for clip in known)
     (folder / "labels.csv").write_text("clip_id,label,class_name\n" + lines + labels, encoding="utf-8")
     if split:
         given = [-1 if clip.part == "target" or clip.label is None else clip.label for clip in clips]
@@ -115,6 +116,12 @@ def findings(files: Files, **options: Any) -> dict[str, dict[str, Any]]:
     else:
         assert result.data["errors"] == 0
     return {item["check"]: item for item in result.data["findings"]}
+
+
+def test_a_name_in_the_labels_that_is_another_classs_is_an_error(tmp_path: Path) -> None:
+    files = write(tmp_path, GOOD, labels="z,1,rest\n")
+    found = findings(files)["label-names"]
+    assert (found["severity"], found["items"]) == ("error", ["1 is 'rest', not 'fold'"])
 
 
 def test_sound_stores_have_no_finding(tmp_path: Path) -> None:

@@ -148,6 +148,14 @@ def test_a_source_clip_without_a_label_is_named(work: Path) -> None:
         run(work, {"train": {"subjects": ["anna"]}})
 
 
+def test_labels_of_another_class_list_are_refused(work: Path) -> None:
+    write_labels(work / "labels.csv", ["c00", "c01"], [0, 1], ("a", "c"))
+    with pytest.raises(
+        DataError, match=r"labels\.csv: class 1 is 'c', not 'b' as in .*clips\.h5; the labels follow"
+    ):
+        run(work, {"train": {"clips": ["c00", "c01"]}})
+
+
 def test_a_label_out_of_range_is_that_of_the_labels(work: Path) -> None:
     write_labels(work / "labels.csv", ["c00", "c01"], [0, 4], ("a", "b", "c", "d", "e"))
     with pytest.raises(

@@ -67,6 +67,21 @@ def read_labels(path: str | os.PathLike[str]) -> dict[str, int]:
     return labels
 
 
+def other_names(path: str | os.PathLike[str], class_names: Sequence[str]) -> list[str]:
+    """Return which names in a labels.csv are not those of a class list: ``0 is 'nod', not 'shrug'``.
+
+    A file that :func:`read_labels` has read; labels beyond the list are that function's caller's to judge.
+    """
+    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
+        rows = [row for row in csv.reader(handle) if row][1:]
+    stated = {(int(row[1]), row[2]) for row in rows if len(row) > 2 and row[2]}
+    return [
+        f"{label} is '{name}', not '{class_names[label]}'"
+        for label, name in sorted(stated)
+        if 0 <= label < len(class_names) and class_names[label] != name
+    ]
+
+
 def join_labels(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> int:
     """Write one labels.csv from several without a common clip; return the number of clips.
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import Console, DataError, StageResult, UsageError
-from mg_data.labels import read_labels
+from mg_data.labels import other_names, read_labels
 from mg_data.store import ClipsStore, Provenance, open_clips, write_split
 
 PARTS = ("train", "val", "target")
@@ -171,7 +171,7 @@ def split(
         UsageError: a malformed protocol.
         DataError: an id that the clips store lacks; a clip claimed twice; a subject or video in the target
             and also in train or val; no train clip; a train or val clip without a label or with none of the
-            store's classes.
+            store's classes; a class that labels and store name differently.
     """
     if sum(way is not None for way in (protocol, protocol_json, table)) != 1:
         raise UsageError("data split needs exactly one of --protocol, --protocol-json and --table")
@@ -209,6 +209,12 @@ def split(
     if missing:
         raise DataError(
             f"{labels}: has no label for {len(missing)} train or val clip(s), the first is '{missing[0]}'"
+        )
+    others = other_names(labels, store.class_names)
+    if others:
+        raise DataError(
+            f"{labels}: class {others[0]} as in {clips}; the labels follow another class list: import both "
+            "from one data set"
         )
     for clip_id in store.clip_ids[source_rows].tolist():
         if truth[clip_id] >= len(store.class_names):
