@@ -78,6 +78,33 @@ def test_clips_round_trip_and_survive_pickling(tmp_path: Path) -> None:
     assert "numpy" in store.provenance.versions
 
 
+def test_a_clip_that_is_refused_leaves_nothing_in_the_store(tmp_path: Path) -> None:
+    point, signal = np.ones((2, 1, 5, 3)), np.ones((3, 6))
+    facts: dict[str, Any] = {"subject_id": "s", "video_id": "v", "start": 0, "stop": 2}
+    attributes = {"inertial": {"rate_hz": 50.0}}
+    with ClipsWriter(
+        tmp_path / "clips.h5", dataset="d", class_names=CLASSES, layout="tiny", signals=attributes
+    ) as writer:
+        writer.add(clip_id="a", joints=point, signals={"inertial": signal}, **facts)
+        for signals, message in (
+            ({"inertial": signal * np.nan}, "signal 'inertial' holds NaN or infinity"),
+            ({"inertial": np.ones((3, 5))}, r"signal 'inertial' have shape \(5,\) per frame, earlier"),
+            ({}, "has the signals none, wanted inertial"),
+            ({"inertial": signal, "audio": signal}, "has the signals inertial, audio, wanted inertial"),
+        ):
+            with pytest.raises(StoreError, match=message):
+                writer.add(clip_id="bad", joints=point * 9, signals=signals, **facts)
+        writer.add(clip_id="b", joints=point * 2, signals={"inertial": signal * 2}, **facts)
+    check_store(tmp_path / "clips.h5")
+    store = open_clips(tmp_path / "clips.h5")
+    assert store.joints(1).max() == store.signal("inertial", 1).max() == 2
+    with (
+        pytest.raises(StoreError, match="clip 'a' has joints, but no layout was named"),
+        ClipsWriter(tmp_path / "lost.h5", dataset="d", class_names=CLASSES) as writer,
+    ):
+        writer.add(clip_id="a", joints=point, **facts)
+
+
 def test_digest_does_not_depend_on_row_order_but_on_every_value(tmp_path: Path) -> None:
     write_example_clips(tmp_path / "a.h5", order=(0, 1, 2))
     write_example_clips(tmp_path / "b.h5", order=(2, 0, 1))

@@ -79,11 +79,13 @@ class ClipsWriter(StreamingWriter):
         """Append one clip. ``joints`` is (T, P, V, 3); ``start`` and ``stop`` are frames, half-open.
 
         Raises:
-            StoreError: a repeated or empty id, an empty span, non-finite or wrongly shaped joints.
+            StoreError: a repeated or empty id, an empty span, non-finite or wrongly shaped joints; joints
+                without a layout, other signals than the writer was told of.
         """
         self._accept(clip_id)
         if stop <= start:
             raise StoreError(self.path, f"clip '{clip_id}' has no frames (start {start}, stop {stop})")
+        rows: list[tuple[RaggedColumn, NDArray[np.float32], str]] = []
         if self._layout:
             if joints is None:
                 raise StoreError(self.path, f"clip '{clip_id}' lacks joints of layout {self._layout}")
@@ -100,14 +102,27 @@ class ClipsWriter(StreamingWriter):
                 )
             if self._joints is None:
                 self._joints = RaggedColumn(self._store, "joints/values", values.shape[1:])
-            self._joints.append(values, f"clip '{clip_id}': joints")
+            rows.append((self._joints, values, f"clip '{clip_id}': joints"))
+        elif joints is not None:
+            raise StoreError(
+                self.path, f"clip '{clip_id}' has joints, but no layout was named", "name layout"
+            )
+        given = signals or {}
+        if set(given) != set(self._signal_attributes):
+            found, wanted = (", ".join(names) or "none" for names in (given, self._signal_attributes))
+            raise StoreError(self.path, f"clip '{clip_id}' has the signals {found}, wanted {wanted}")
         for name in self._signal_attributes:
-            values = np.asarray((signals or {})[name], np.float32)
+            values = np.asarray(given[name], np.float32)
             if not np.isfinite(values).all():
                 raise StoreError(self.path, f"clip '{clip_id}': signal '{name}' holds NaN or infinity")
             if name not in self._signals:
                 self._signals[name] = RaggedColumn(self._store, f"features/{name}/values", values.shape[1:])
-            self._signals[name].append(values, f"clip '{clip_id}': signal '{name}'")
+            rows.append((self._signals[name], values, f"clip '{clip_id}': signal '{name}'"))
+        # All is looked at before any is added: a clip that is refused leaves nothing behind.
+        for column, values, what in rows:
+            column.check(values, what)
+        for column, values, what in rows:
+            column.append(values, what)
         self._seen.add(clip_id)
         for key, value in (
             ("clip_id", clip_id),

@@ -32,13 +32,17 @@ class RaggedColumn:
         self._pending: list[NDArray[Any]] = []
         self._pending_bytes = 0
 
-    def append(self, values: NDArray[Any], what: str) -> None:
-        """Append one row of shape (length, *item_shape)."""
+    def check(self, values: NDArray[Any], what: str) -> None:
+        """Raise StoreError unless the shape is (length, *item_shape)."""
         if values.shape[1:] != self._item_shape:
             raise StoreError(
                 self._store.path,
                 f"{what} have shape {values.shape[1:]} per frame, earlier clips {self._item_shape}",
             )
+
+    def append(self, values: NDArray[Any], what: str) -> None:
+        """Append one row of shape (length, *item_shape)."""
+        self.check(values, what)
         # A copy: the caller may use its buffer again before the block is written.
         kept = np.array(values, dtype=self._dtype, copy=True)
         self._pending.append(kept)
