@@ -53,7 +53,7 @@ def test_files_of_an_importers_options_belong_there_too(tmp_path: Path) -> None:
         assert found == {"root": str(tmp_path / "videos"), "classes": "elsewhere.txt", "keypoints": keypoints}
     with pytest.raises(UsageError, match="source: wanted a text, found 5"):
         load(write(tmp_path), {"data.source": 5})
-    with pytest.raises(UsageError, match="split is 3, wanted a table"):
+    with pytest.raises(UsageError, match="split: wanted a table, found 3"):
         load(write(tmp_path), {"split": 3})
 
 
