@@ -155,6 +155,13 @@ def test_a_layout_can_be_asked_for(tmp_path: Path) -> None:
         _open("joint", path, layout="kinect-20")
 
 
+def test_views_of_a_clip_that_starts_over_differ(store: Path) -> None:
+    opened = _open("heatmap", store, frames=12, clips=7)  # clip1 has 7 frames
+    views = opened.views("clip1")
+    assert len({view.tobytes() for view in views}) == 7
+    assert (views[3] == opened.sample("clip1", None)).all()  # the middle one is the test sample
+
+
 def test_a_modality_survives_pickling(store: Path) -> None:
     opened = _open("joint", store)
     before = opened.sample("clip0", None)

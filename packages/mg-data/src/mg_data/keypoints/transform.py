@@ -117,15 +117,18 @@ def sample_bins(
     the bin.
 
     A clip shorter than ``frames`` starts over when it ends (``wrap``, as PoseC3D does) or shows frames
-    several times (``repeat``).
+    several times (``repeat``). The wrapped one begins at a random frame with a generator, else at the first
+    for ``offset`` 0.5 and at others for other offsets, so that several views of it differ.
 
     >>> sample_bins(8, 4, None).tolist(), sample_bins(3, 5, None).tolist()
     ([1, 3, 5, 7], [0, 1, 2, 0, 1])
+    >>> sample_bins(4, 6, None, offset=0.75).tolist()
+    [1, 2, 3, 0, 1, 2]
     >>> sample_bins(2, 4, None, short="repeat").tolist()
     [0, 0, 1, 1]
     """
     if length < frames and short == "wrap":
-        start = 0 if rng is None else int(rng.integers(length))
+        start = int((offset - 0.5) % 1.0 * length) if rng is None else int(rng.integers(length))
         return (start + np.arange(frames, dtype=np.int64)) % length
     position = rng.random(frames) if rng is not None else np.full(frames, offset)
     if length < frames:
