@@ -176,6 +176,17 @@ def test_wrong_options_and_clips_are_named(store: Path) -> None:
         _open("joint", store, centre="middle")
     with pytest.raises(UsageError, match="frames = 0, want a whole number from 1 on"):
         _open("heatmap", store, frames=0)
+    for name, option, value, wanted in (
+        ("joint", "crop", 2.5, "more than 0 and up to 1"),
+        ("joint", "zoom", -1.0, "0 or more and less than 1"),
+        ("joint", "rotate", -5.0, "0 or more degrees, or -1 for the default"),
+        ("limb", "bones", float("nan"), "0 or more and less than 1"),
+        ("motion", "drop", 1.0, "0 or more and less than 1"),
+        ("heatmap", "crop_area", 0.0, "more than 0 and up to 1"),
+        ("heatmap", "padding", "x", "more than -1"),
+    ):
+        with pytest.raises(UsageError, match=f"modality '{name}': {option} = {value!r}, want {wanted}"):
+            _open(name, store, **{option: value})
     with pytest.raises(DataError, match="clip 'nobody' is not among the 3 clips"):
         _open("joint", store).sample("nobody", None)
 

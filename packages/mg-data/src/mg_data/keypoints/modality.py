@@ -6,7 +6,8 @@ keypoints (P, T, V, 3) from which the model renders heatmaps on its own device. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
@@ -31,6 +32,19 @@ if TYPE_CHECKING:
 CACHE_BYTES = 256 * 2**20
 # Flipping x to 1 - x and back is exact in float32 for multiples of this.
 _GRID = np.float32(2**20)
+# What numbers may be, and how a message says it.
+_RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "crop": (lambda value: 0 < value <= 1, "more than 0 and up to 1 (the whole clip)"),
+    "crop_area": (lambda value: 0 < value <= 1, "more than 0 and up to 1 (no crop)"),
+    "rotate": (lambda value: value >= 0 or value == -1, "0 or more degrees, or -1 for the default"),
+    "shear": (lambda value: value >= 0 or value == -1, "0 or more, or -1 for the default"),
+    "zoom": (lambda value: 0 <= value < 1, "0 or more and less than 1"),
+    "bones": (lambda value: 0 <= value < 1, "0 or more and less than 1"),
+    "drop": (lambda value: 0 <= value < 1, "0 or more and less than 1"),
+    "jitter": (lambda value: value >= 0, "0 or more"),
+    "min_confidence": (lambda value: value >= 0, "0 or more"),
+    "padding": (lambda value: value > -1, "more than -1"),
+}
 
 
 class Clips(Protocol):
@@ -277,7 +291,8 @@ class KeypointHeatmaps(_Keypoints):
         return self._sample(clip_id, rng, 0.5)
 
     def views(self, clip_id: str) -> list[Array]:
-        """Return ``clips`` deterministic samples that take other frames of each bin."""
+        """Return ``clips`` deterministic samples that take other frames of each bin; of a short clip that
+        starts over, samples that begin at other frames."""
         clips = self._options.clips
         return [self._sample(clip_id, None, (view + 0.5) / clips) for view in range(clips)]
 
@@ -355,6 +370,12 @@ def _options(modality: str, known: Mapping[str, Any], given: Mapping[str, Any]) 
             raise UsageError(
                 f"modality {modality!r}: {name} = {options[name]!r}, want a whole number from 1 on"
             )
+    for name, (holds, wanted) in _RANGES.items():
+        if name not in options:
+            continue
+        value = options[name]
+        if not isinstance(value, int | float) or not math.isfinite(value) or not holds(value):
+            raise UsageError(f"modality {modality!r}: {name} = {value!r}, want {wanted}")
     return options
 
 
