@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import types
@@ -21,7 +22,7 @@ from mg_adapt.stages.train import train
 from mg_adapt.trackers import Trackers
 from mg_adapt.training.data import TrainingSamples, mirror_permutation, select_training_clips
 from mg_adapt.training.mixup import Mix, draw_mix
-from mg_data.contract import DataError, ModelOutput, StageResult, UsageError
+from mg_data.contract import DataError, InputSpec, ModelOutput, PluginError, StageResult, UsageError
 from mg_data.store import clip_keys, read_logits, read_pseudo, read_split, write_pseudo
 
 Toy = tuple[Path, Path]
@@ -297,3 +298,11 @@ def test_the_file_of_given_anchors_is_named_by_its_digest(toy: Toy, tmp_path: Pa
     found = load_checkpoint(tmp_path / "a")
     assert found.inputs["orthogonal-semantic.anchors_file"].startswith("sha256:")
     assert found.loss_state["orthogonal-semantic.anchors"].shape == (3, 8)
+
+
+def test_a_model_that_cannot_be_built_is_named(toy: Toy) -> None:
+    branch = resolve_branch("toy-net", "", "", {}, {})
+    broken = dataclasses.replace(branch, model=dataclasses.replace(branch.model, factory="math:sqrt"))
+    message = r"model 'toy-net' cannot be built with these options over an input of shape \(3, 8\): TypeError"
+    with pytest.raises(PluginError, match=message):
+        build_model(broken, 3, InputSpec(kind="signal", shape=(3, 8)))

@@ -19,6 +19,7 @@ from mg_adapt.recipe import Recipe
 from mg_data.contract import (
     InputSpec,
     LossSpec,
+    MgError,
     Modality,
     ModelOutput,
     PluginError,
@@ -90,11 +91,25 @@ def build_model(
     branch: Branch, num_classes: int, input_spec: InputSpec, *, pretrained: bool = True
 ) -> nn.Module:
     """Build the model. ``pretrained=False`` leaves the option ``weights`` at its default, as for a
-    checkpoint, which brings all weights itself and must not look for the file they once came from."""
+    checkpoint, which brings all weights itself and must not look for the file they once came from.
+
+    Raises:
+        PluginError: the factory raises, other than an error of ours, or returns no module.
+    """
     options = dict(branch.model_options)
     if not pretrained and "weights" in options:
         options["weights"] = branch.model.options["weights"]
-    model = resolve(branch.model.factory)(num_classes, input=input_spec, **options)
+    factory = resolve(branch.model.factory)
+    try:
+        model = factory(num_classes, input=input_spec, **options)
+    except MgError:
+        raise
+    except Exception as error:  # whatever a stranger's factory, or torch, makes of the options
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise PluginError(
+            f"model '{branch.model.name}' cannot be built with these options over an input of shape "
+            f"{tuple(input_spec.shape)}: {reason}; correct the model's options"
+        ) from error
     if not isinstance(model, nn.Module):
         raise PluginError(
             f"model '{branch.model.name}': its factory returned {type(model).__name__}, no nn.Module"
