@@ -13,7 +13,7 @@ import inspect
 import sys
 from pathlib import Path
 
-from mg_data.contract import hookspecs, specs
+from mg_data.contract import hookspecs, runtime, specs
 from mg_data.plugins import registry
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -74,6 +74,21 @@ def cli_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _fields(record: type) -> list[str]:
+    """Return the table of a dataclass's fields."""
+    lines = ["| field | type | default |", "|---|---|---|"]
+    for item in dataclasses.fields(record):
+        if item.default is not dataclasses.MISSING:
+            default = f"`{item.default!r}`"
+        elif item.default_factory is not dataclasses.MISSING:
+            default = f"`{item.default_factory()!r}`"
+        else:
+            default = "required"
+        kind = str(item.type).replace("|", "\\|")
+        lines.append(f"| `{item.name}` | `{kind}` | {default} |")
+    return lines
+
+
 def hooks_page() -> str:
     """Return the reference of hooks and records."""
     lines = [
@@ -116,16 +131,28 @@ def hooks_page() -> str:
     lines += ["", "## Records"]
     for record in RECORDS:
         lines += ["", f"### `{record.__name__}`", "", "```text", inspect.getdoc(record) or "", "```", ""]
-        lines += ["| field | type | default |", "|---|---|---|"]
-        for item in dataclasses.fields(record):
-            if item.default is not dataclasses.MISSING:
-                default = f"`{item.default!r}`"
-            elif item.default_factory is not dataclasses.MISSING:
-                default = f"`{item.default_factory()!r}`"
-            else:
-                default = "required"
-            kind = str(item.type).replace("|", "\\|")
-            lines.append(f"| `{item.name}` | `{kind}` | {default} |")
+        lines += _fields(record)
+    lines += [
+        "",
+        "## What is passed at run time",
+        "",
+        "What factories take and return; all of it is imported from `mg_data.contract`.",
+    ]
+    for passed in vars(runtime).values():
+        if not (inspect.isclass(passed) and passed.__module__ == runtime.__name__):
+            continue
+        lines += ["", f"### `{passed.__name__}`", "", "```text", inspect.getdoc(passed) or "", "```"]
+        lines += ["", *_fields(passed)] if dataclasses.is_dataclass(passed) else []
+        methods = [
+            (f"{name}{inspect.signature(method)}".replace("'", ""), inspect.getdoc(method))
+            for name, method in vars(passed).items()
+            if getattr(passed, "_is_protocol", False)
+            and inspect.isfunction(method)
+            and (name == "__call__" or not name.startswith("_"))
+        ]
+        lines += ["", *(f"- `{signature}`" + (f": {text}" if text else "") for signature, text in methods)]
+        if not methods:
+            lines.pop()
     return "\n".join(lines) + "\n"
 
 
