@@ -78,8 +78,12 @@ class FrameModality:
             ("clips", clips, 1),
             ("stride", stride, 0),
             ("crop_aspect", crop_aspect, 1),
+            ("scale_jitter", scale_jitter, 0),
+            ("aspect_jitter", aspect_jitter, 0),
+            ("shift_jitter", shift_jitter, 0),
+            ("rotation_degrees", rotation_degrees, 0),
         ):
-            if value < low:
+            if not value >= low:
                 raise UsageError(f"modality {self.name}: {option} is {value}, wanted {low} or more")
         if not 0 < temporal_crop <= 1:
             raise UsageError(

@@ -40,6 +40,8 @@ class Depth(FrameModality):
         super().__init__(path, **options)
         if range_metres <= 0:
             raise UsageError(f"modality {self.name}: range_metres is {range_metres}, wanted more than 0")
+        if not depth_jitter >= 0:
+            raise UsageError(f"modality {self.name}: depth_jitter is {depth_jitter}, wanted 0 or more")
         self.range_metres, self.depth_jitter = range_metres, depth_jitter
 
     def _prepare(self, frames: Iterator[NDArray[Any]]) -> Frames:
