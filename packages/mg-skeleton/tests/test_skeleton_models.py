@@ -118,3 +118,23 @@ def test_wrong_inputs_are_named() -> None:
         _build(MODELS["posec3d"], 3, people, with_joints=False)
     with pytest.raises(UsageError, match="found 2 widths and 1 strides"):
         _build(MODELS["decoupled-stcnn"], 3, points, widths=(8, 8), strides=(1,))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("posec3d", {"depths": (1, 1, 1, 1)}, "posec3d: found 4 depths and 3 inflate and 3 spatial_strides"),
+        ("posec3d", {"depths": (1, 0, 1)}, r"posec3d: found depths = \(1, 0, 1\), want 1 or more"),
+        ("posec3d", {"base_channels": 0}, "posec3d: found base_channels = 0, want 1 or more"),
+        ("posec3d", {"sigma": -1.0}, "heatmaps: found sigma = -1.0, want more than 0"),
+        ("posec3d", {"size": -1}, "heatmaps: found size = -1 and eval_size = "),
+        ("decoupled-stcnn", {"widths": (8, -1, 8), "strides": (1, 1, 1)}, "widths = .*, want 1 or more"),
+        ("decoupled-stcnn", {"feature_dim": -5}, "found feature_dim = -5, want 0 or more"),
+        ("st-gcn", {"widths": (8, 8), "strides": (0, 1)}, r"found strides = \(0, 1\), want 1 or more"),
+        ("st-gcn", {"reach": -1}, "found reach = -1, want 0 or more"),
+    ],
+)
+def test_options_out_of_range_are_named(name: str, options: dict[str, object], message: str) -> None:
+    given = _input("posec3d" if name == "posec3d" else "decoupled-stcnn")
+    with pytest.raises(UsageError, match=message):
+        _build(MODELS[name], 3, given, **options)

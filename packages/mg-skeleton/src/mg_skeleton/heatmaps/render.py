@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mg_data.contract import UsageError
 from mg_skeleton.heatmaps import slices, tensors
 from mg_skeleton.heatmaps.memory import empty_maps
 from mg_skeleton.heatmaps.rule import MIN_SCORE, Edges, pixels
@@ -98,6 +99,9 @@ class HeatmapRenderer(nn.Module):
             reference trains on random crops of 56 pixels and tests on the whole box at 64, which shows
             persons at the same scale.
         sigma: of the Gaussian, in pixels. min_score: keypoints below it leave no trace.
+
+    Raises:
+        UsageError: sigma, size or eval_size is out of range.
     """
 
     def __init__(
@@ -113,6 +117,13 @@ class HeatmapRenderer(nn.Module):
         with_limbs: bool = False,
     ) -> None:
         super().__init__()
+        if not sigma > 0:
+            raise UsageError(f"heatmaps: found sigma = {sigma}, want more than 0; correct the option sigma")
+        if size < 1 or eval_size < 0:
+            raise UsageError(
+                f"heatmaps: found size = {size} and eval_size = {eval_size}, want 1 pixel or more, or an "
+                "eval_size of 0 for the same; correct them"
+            )
         self.num_points = num_points
         self.size, self.eval_size, self.sigma, self.min_score = size, eval_size or size, sigma, min_score
         self.edges = tuple((int(a), int(b)) for a, b in edges)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mg_data.contract import InputSpec, ModelOutput, UsageError
-from mg_skeleton.checks import check_batch, layout_of
+from mg_skeleton.checks import at_least, check_batch, layout_of
 from mg_skeleton.order import ORDERS, KeypointAttention, shuffled, walk
 from mg_skeleton.temporal import pointwise
 
@@ -92,6 +92,8 @@ class DecoupledSTCNN(nn.Module):
                 f"decoupled-stcnn: found {len(widths)} widths and {len(strides)} strides, want "
                 "one of each for every block; correct the options widths and strides"
             )
+        at_least("decoupled-stcnn", 1, widths=widths, strides=strides)
+        at_least("decoupled-stcnn", 0, feature_dim=feature_dim)
         self.sample_shape = (in_channels, None, num_points)
         self.normalise = nn.BatchNorm1d(in_channels * num_points)
         self.stem = nn.Conv2d(in_channels, widths[0], 1)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mg_data.contract import InputSpec, ModelOutput, UsageError
-from mg_skeleton.checks import check_batch
+from mg_skeleton.checks import at_least, check_batch, equally_long, people_input
 from mg_skeleton.heatmaps import HeatmapRenderer
 from mg_skeleton.layers import compute_dtype
 from mg_skeleton.plane_convolution import by_planes
@@ -169,18 +169,24 @@ def build(
     :class:`PoseC3D`.
 
     Raises:
-        UsageError: the input is of another kind, or neither joints nor limbs are wanted.
+        UsageError: the input is of another kind, an option is out of range, or neither joints nor limbs are
+            wanted.
         DataError: the weights do not fit.
     """
-    if input.kind != "people" or len(input.shape) != 4:
-        raise UsageError(
-            f"posec3d: found an input of kind {input.kind!r} and shape {tuple(input.shape)}, want people "
-            "(P, T, V, 3); choose the modality heatmap"
-        )
+    points = people_input("posec3d", input)[2]
     if not (with_joints or with_limbs):
         raise UsageError("posec3d: found with_joints and with_limbs both false, want one; set either to true")
+    equally_long(
+        "posec3d",
+        depths=depths,
+        inflate=inflate,
+        spatial_strides=spatial_strides,
+        temporal_strides=temporal_strides,
+    )
+    at_least("posec3d", 1, depths=depths, spatial_strides=spatial_strides, temporal_strides=temporal_strides)
+    at_least("posec3d", 1, stem_stride=stem_stride, base_channels=base_channels)
     renderer = HeatmapRenderer(
-        input.shape[2],
+        points,
         input.extra["edges"],
         size=size or int(input.extra["size"]),
         eval_size=eval_size,

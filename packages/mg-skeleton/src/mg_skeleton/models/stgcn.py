@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mg_data.contract import InputSpec, ModelOutput
-from mg_skeleton.checks import check_batch, equally_long, keypoint_input, layout_of
+from mg_skeleton.checks import at_least, check_batch, equally_long, keypoint_input, layout_of
 from mg_skeleton.graph import spatial_partition
 from mg_skeleton.temporal import pointwise
 from mg_skeleton.weights import load_weights
@@ -110,6 +110,8 @@ class STGCN(nn.Module):
     ) -> None:
         super().__init__()
         equally_long("st-gcn", widths=widths, strides=strides)
+        at_least("st-gcn", 1, widths=widths, strides=strides)
+        at_least("st-gcn", 0, feature_dim=feature_dim)
         num_subsets, num_points = adjacency.shape[:2]
         self.register_buffer("adjacency", torch.from_numpy(adjacency.astype(np.float32)))
         self.in_channels, self.num_points = in_channels, num_points
@@ -172,6 +174,7 @@ def build(
         DataError: the weights do not fit.
     """
     channels, _, _ = keypoint_input("st-gcn", input)
+    at_least("st-gcn", 0, reach=reach)
     model = STGCN(
         num_classes,
         channels,
