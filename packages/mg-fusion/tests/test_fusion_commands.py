@@ -17,10 +17,8 @@ from mg_data.contract import DataError, StoreError, TaintError, UsageError
 from mg_data.labels import read_labels, write_labels
 from mg_data.store import Taint, clip_keys, read_logits, read_probs, write_probs, write_pseudo, write_split
 from mg_fusion import SoftVote, classification_metrics, soft_vote
-from mg_fusion.commands.calibrate import calibrate
 from mg_fusion.commands.fuse import fuse, parse_weights
 from mg_fusion.commands.score import score
-from mg_fusion.commands.scores import from_scores, to_scores
 from mg_fusion.commands.submit import submit
 from mg_fusion.submission import write_submission
 
@@ -167,26 +165,30 @@ def test_options_that_contradict_each_other_are_refused(options, text) -> None: 
         fuse(console=Talk(), **options)
 
 
-def test_no_command_writes_over_what_it_reads(tmp_path: Path) -> None:
+def test_no_command_writes_over_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mg_data.cli.main import run
+
     paths, labels = write_toy(tmp_path, "val")
     before = [read_logits(path).digest for path in paths]
-    again = tmp_path / "." / paths[0].name
-    text = r"-o .*val-heat\.h5 is read too; name another file"
-    with pytest.raises(UsageError, match=f"fuse: {text}"):
-        fuse(console=Talk(), stores=paths, out=again)
-    with pytest.raises(UsageError, match=r"--params-out .* is written by -o too"):
-        fuse(console=Talk(), stores=paths, out=tmp_path / "fusion.json", fit=paths, labels=labels)
-    with pytest.raises(UsageError, match=f"calibrate: {text}"):
-        calibrate(console=Talk(), store=paths[0], out=again, fit=paths[0], labels=labels)
-    with pytest.raises(UsageError, match=r"score: -o .* is read too"):
-        score(console=Talk(), stores=paths, labels=labels, out=labels)
-    with pytest.raises(UsageError, match=f"submit: {text}"):
-        submit(console=Talk(), probs=paths[0], out=again)
-    with pytest.raises(UsageError, match=f"to-scores: {text}"):
-        to_scores(console=Talk(), store=paths[0], out=again, format="npz")
-    with pytest.raises(UsageError, match=f"from-scores: {text}"):
-        from_scores(console=Talk(), file=paths[0], out=again, format="npz")
+    again, truth = str(tmp_path / "." / paths[0].name), str(labels)
+    first, second = map(str, paths[:2])
+    for words in (
+        ["fuse", first, second, "-o", again],
+        ["fuse", first, second, "-o", str(tmp_path / "p.h5"), "--fit", first, second, "--labels", truth,
+         "--params-out", truth],
+        ["calibrate", first, "-o", again, "--fit", first, "--labels", truth],
+        ["compare", first, second, "--labels", truth, "-o", again],
+        ["score", first, "--labels", truth, "-o", truth],
+        ["submit", first, "-o", again],
+        ["store", "to-scores", first, "-o", again, "--format", "npz"],
+        ["store", "from-scores", first, "-o", again, "--format", "npz"],
+    ):  # fmt: skip
+        assert run(words) == 2, words
+        assert "names to be read" in capsys.readouterr().err, words
     assert [read_logits(path).digest for path in paths] == before
+    # What is written beside -o without being asked for is no option of the command's.
+    with pytest.raises(UsageError, match=r"fusion\.json is where the parameters go"):
+        fuse(console=Talk(), stores=paths, out=tmp_path / "fusion.json", fit=paths, labels=labels)
 
 
 def test_cross_fitting_without_groups_is_said_to_be_no_honest_measure(tmp_path: Path) -> None:

@@ -137,8 +137,6 @@ def test_what_cannot_be_compared_is_refused_in_one_line(sides: dict[str, Path], 
         refused(labels=None)
     with pytest.raises(UsageError, match=r"--row is of metrics\.json in run folders"):
         refused(row="joint/after")
-    with pytest.raises(UsageError, match=r"compare: -o .*a\.h5 is read too"):
-        refused(out=sides["first"])
     strangers = write_answers(tmp_path / "s.h5", [0, 1], ["x0", "x1"])
     write_labels(tmp_path / "more.csv", [*IDS, "x0", "x1"], [*TRUTH, 0, 1], CLASSES)
     with pytest.raises(

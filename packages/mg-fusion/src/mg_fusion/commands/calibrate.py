@@ -22,7 +22,6 @@ from mg_data.store import (
     write_probs,
 )
 from mg_fusion.calibrators import METHODS, Calibrator, fit_calibrator
-from mg_fusion.files import check_outputs
 from mg_fusion.folds import group_folds, warn_ungrouped
 from mg_fusion.metrics import SMALLEST_PROBABILITY, classification_metrics
 from mg_fusion.scoring import default_name, open_scored
@@ -96,7 +95,6 @@ def calibrate(
         raise UsageError("calibrate: --labels, --groups and --params-out belong to --fit")
     if fit is None and (shrinkage != 1.0 or bins != 15 or folds != 5 or allow_tainted):
         raise UsageError("calibrate: --shrinkage, --bins, --folds and --allow-tainted belong to --fit")
-    check_outputs("calibrate", [store, fit, labels, params, groups], {"-o": out, "--params-out": params_out})
     grouped = read_groups(groups, group_by) if groups is not None else None
     if fit is not None:
         fitted = _fit(fit, labels, method, shrinkage, bins, folds, allow_tainted, console, grouped, group_by)

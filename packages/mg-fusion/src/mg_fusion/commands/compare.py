@@ -8,7 +8,6 @@ from typing import Any
 
 from mg_data.contract import Console, StageResult, UsageError
 from mg_data.store import publish_text
-from mg_fusion.files import check_outputs
 from mg_fusion.report.comparison import compare_sides, open_sides, to_json
 from mg_fusion.table import percent, render_cells
 
@@ -30,7 +29,6 @@ def compare(
     Returns:
         data: counts, gains, McNemar, classes and clips; text: the same in short.
     """
-    check_outputs("compare", [first, second, labels], {"-o": out})
     if row and not (Path(first).is_dir() or Path(second).is_dir()):
         raise UsageError("compare: --row is of metrics.json in run folders; two stores have none")
     comparison = compare_sides(*open_sides(Path(first), Path(second), row, labels))

@@ -13,7 +13,6 @@ from mg_data.store import clip_keys
 from mg_fusion.commands.fuse_fitted import fuse_fitted, wants_fitted
 from mg_fusion.commands.fuse_told import fuse_result
 from mg_fusion.commands.veto import diagnose_stores, veto_text
-from mg_fusion.files import check_outputs
 from mg_fusion.folds import warn_ungrouped
 from mg_fusion.search.fit import Method, Temperature, fit_soft_vote
 from mg_fusion.search.objective import METRICS
@@ -232,11 +231,8 @@ def fuse(
         )
     if params_out is None and fit and out is not None:
         params_out = Path(out).with_name("fusion.json")
-    check_outputs(
-        "fuse",
-        [*stores, *fit, labels, params, groups],
-        {"-o": out, "--params-out": params_out, "--diagnose": diagnose},
-    )
+        if params_out == Path(out):
+            raise UsageError(f"fuse: {out} is where the parameters go; name another file")
     grouped = read_groups(groups, group_by) if groups is not None else None
     if wants_fitted(fuser, params):
         return fuse_fitted(

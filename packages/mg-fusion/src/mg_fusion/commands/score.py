@@ -10,7 +10,6 @@ import numpy as np
 
 from mg_data.contract import Console, StageResult, UsageError
 from mg_data.store import LogitsStore, ProbsStore, PseudoStore, publish_json
-from mg_fusion.files import check_outputs
 from mg_fusion.scoring import (
     ScoredStore,
     default_name,
@@ -78,7 +77,6 @@ def score(
     Returns:
         data: the content of ``metrics.json``; text: the table.
     """
-    check_outputs("score", [*stores, labels, against, groups, counts], {"-o": out})
     truth = read_truth(labels)
     opened = [open_scored(path) for path in stores]
     rows = _row_names(opened, names)

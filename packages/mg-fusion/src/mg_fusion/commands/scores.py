@@ -17,7 +17,7 @@ from mg_data.store import Provenance, PseudoStore, open_store, publish_text, wri
 from mg_fusion.convert.names import MatchRule, NameMatch, check_unique, match_names
 from mg_fusion.convert.read import ScoreFile, ScoreFormat, annotation_names, read_score_file
 from mg_fusion.convert.write import write_score_file
-from mg_fusion.files import check_outputs, file_digest
+from mg_fusion.files import file_digest
 from mg_fusion.scoring import open_scored
 from mg_fusion.submission import order_rows, read_ids
 from mg_fusion.vote import FloatArray
@@ -145,11 +145,6 @@ def from_scores(
         raise UsageError("from-scores: --ids and --against both say which ids are wanted; give one")
     if split is not None and names is None:
         raise UsageError("from-scores: --split is of the annotation pickle in --names; give it")
-    check_outputs(
-        "from-scores",
-        [file, classes, names, ids, against],
-        {"-o": out, "--labels-out": labels_out, "--report": report},
-    )
     # As long as nothing is known of the classes, a csv without header tells by itself whether it has names.
     known: Any = open_store(against) if against is not None else None
     if known is not None:
@@ -272,7 +267,6 @@ def to_scores(
     Returns:
         data: ``out``, ``digest`` of the file, ``clips``, ``format``, ``space``.
     """
-    check_outputs("to-scores", [store, ids], {"-o": out})
     opened = open_scored(store)
     if isinstance(opened, PseudoStore):
         raise StoreError(store, "is a store of kind 'pseudo'", "give a logits or probs store")

@@ -9,7 +9,7 @@ import numpy as np
 
 from mg_data.contract import Console, DataError, StageResult
 from mg_data.store import read_probs
-from mg_fusion.files import check_outputs, file_digest
+from mg_fusion.files import file_digest
 from mg_fusion.submission import (
     Dialect,
     check_submission,
@@ -34,7 +34,6 @@ def submit(
         data: ``out``, ``digest`` of the file, ``clips``, ``dialect``, ``labels`` (the
         convention), ``probs`` digest.
     """
-    check_outputs("submit", [probs, ids], {"-o": out})
     store = read_probs(probs)
     if not store.present.all():
         raise DataError(
