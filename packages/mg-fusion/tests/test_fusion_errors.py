@@ -24,6 +24,8 @@ SETTINGS: list[tuple[Callable[[], Any], str]] = [
     (lambda: mg.soft_vote(LOGITS, [1], "warm"), "temperature: found 'warm', wanted numbers"),
     (lambda: mg.SoftVote(temperature=None, weights={"a": 1}), "temperature: found None, wanted a"),  # type: ignore[arg-type]
     (lambda: mg.fuse_to_store([FILE], "./never-read"), "is read and cannot be written too"),
+    (lambda: mg.fuse_stores("a.h5"), "found the path 'a.h5', wanted a list of paths"),
+    (lambda: mg.fuse_to_store(FILE, "out.h5"), "found the path 'never-read', wanted a list"),  # type: ignore[arg-type]
     (lambda: mg.fit_temperature(LOGITS[0], Y, bounds=(2, 1)), "bounds: found .2, 1., wanted 0 < lowest"),
     (lambda: mg.expected_calibration_error(P, Y, 0), "bins: found 0, wanted at least 1"),
     (lambda: mg.reliability(P, Y, scheme="depth"), "scheme: found 'depth', wanted one of width, mass"),  # type: ignore[arg-type]

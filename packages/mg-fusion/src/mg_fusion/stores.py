@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +164,16 @@ def check_ids(
     )
 
 
+def check_request(paths: Sequence[str | Path], missing: Missing) -> None:
+    """Raise SettingError for one path in place of a list, for no path, and for an unknown ``missing``."""
+    if isinstance(paths, str | os.PathLike):
+        raise SettingError(f"fuse: found the path '{paths}', wanted a list of paths")
+    if not paths:
+        raise SettingError("fuse: no logit store was given")
+    if missing not in ("error", "allow"):
+        raise SettingError(f"missing: found {missing!r}, wanted 'error' or 'allow'")
+
+
 def join_stores(paths: Sequence[str | Path], *, missing: Missing = "error") -> JoinedScores:
     """Read logit stores and join them by clip id.
 
@@ -178,10 +189,7 @@ def join_stores(paths: Sequence[str | Path], *, missing: Missing = "error") -> J
         StoreError: one line naming file and reason: unreadable, another kind, one model twice, unequal class
             lists, missing ids, contradicting labels.
     """
-    if not paths:
-        raise SettingError("fuse: no logit store was given")
-    if missing not in ("error", "allow"):
-        raise SettingError(f"missing: found {missing!r}, wanted 'error' or 'allow'")
+    check_request(paths, missing)
     stores = sorted((read_logits(path) for path in paths), key=lambda store: store.key)
     check_keys(stores)
     check_classes(stores)

@@ -26,6 +26,7 @@ from mg_fusion.stores import (
     check_classes,
     check_ids,
     check_keys,
+    check_request,
     chosen_weights,
     fit_keys,
     fuser_of,
@@ -271,10 +272,7 @@ def fuse_to_store(
     """
     if not can_stream(fuser):
         raise SettingError(f"fuser: '{fuser}' is not known to fuse clip by clip; known: {', '.join(_FUSERS)}")
-    if not paths:
-        raise SettingError("fuse: no logit store was given")
-    if missing not in ("error", "allow"):
-        raise SettingError(f"missing: found {missing!r}, wanted 'error' or 'allow'")
+    check_request(paths, missing)
     if Path(out).resolve() in {Path(path).resolve() for path in paths}:
         raise SettingError(f"fuse: {out} is read and cannot be written too; name another file")
     with ExitStack() as stack:
