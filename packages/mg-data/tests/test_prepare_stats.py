@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mg_data.cli.console import TerminalConsole
-from mg_data.contract import UsageError
+from mg_data.contract import DataError, UsageError
 from mg_data.labels import write_labels
 from mg_data.prepare.stats import bands, imbalance_ratio, stats
 from mg_data.store import ClipsWriter, write_split
@@ -87,3 +87,19 @@ def test_the_figure_shows_classes_and_subjects(work: Path) -> None:
     with pytest.raises(UsageError, match="give --labels or --split"):
         stats(clips=work / "clips.h5", plot=work / "x.png", console=QUIET)
     assert not (work / "x.png").exists()
+
+
+def test_labels_of_other_clips_or_of_another_class_list_are_told_of(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_labels(work / "others.csv", ["x1"], [0], CLASSES)
+    assert (
+        stats(clips=work / "clips.h5", labels=work / "others.csv", console=TerminalConsole()).data[
+            "clips_by_class"
+        ]
+        == {}
+    )
+    assert "others.csv: has no label of a clip in" in capsys.readouterr().err
+    write_labels(work / "swapped.csv", ["c0"], [0], CLASSES[::-1])
+    with pytest.raises(DataError, match=r"swapped\.csv: class 0 is 'class 5 ü', not 'class 0 ü' as in"):
+        stats(clips=work / "clips.h5", labels=work / "swapped.csv", console=QUIET)

@@ -82,6 +82,18 @@ def other_names(path: str | os.PathLike[str], class_names: Sequence[str]) -> lis
     ]
 
 
+def check_names(
+    path: str | os.PathLike[str], class_names: Sequence[str], store: str | os.PathLike[str]
+) -> None:
+    """Raise DataError unless the names in a labels.csv are those of the store's class list."""
+    others = other_names(path, class_names)
+    if others:
+        raise DataError(
+            f"{path}: class {others[0]} as in {store}; the labels follow another class list: import both "
+            "from one data set"
+        )
+
+
 def join_labels(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> int:
     """Write one labels.csv from several without a common clip; return the number of clips.
 

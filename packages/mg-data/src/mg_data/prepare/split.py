@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import Console, DataError, StageResult, UsageError
-from mg_data.labels import other_names, read_labels
+from mg_data.labels import check_names, read_labels
 from mg_data.store import ClipsStore, Provenance, open_clips, write_split
 
 PARTS = ("train", "val", "target")
@@ -210,12 +210,7 @@ def split(
         raise DataError(
             f"{labels}: has no label for {len(missing)} train or val clip(s), the first is '{missing[0]}'"
         )
-    others = other_names(labels, store.class_names)
-    if others:
-        raise DataError(
-            f"{labels}: class {others[0]} as in {clips}; the labels follow another class list: import both "
-            "from one data set"
-        )
+    check_names(labels, store.class_names, clips)
     for clip_id in store.clip_ids[source_rows].tolist():
         if truth[clip_id] >= len(store.class_names):
             raise DataError(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import Console, DataError, StageResult, UsageError
-from mg_data.labels import HEAD_SHARE, TAIL_SHARE, read_labels
+from mg_data.labels import HEAD_SHARE, TAIL_SHARE, check_names, read_labels
 from mg_data.prepare.extras import require
 from mg_data.store import ClipsStore, open_clips, read_split
 
@@ -32,6 +32,7 @@ def _class_counts(
         truth = np.array([table.get(clip_id, -1) for clip_id in store.clip_ids.tolist()], np.int64)
         if truth.max(initial=-1) >= num_classes:
             raise DataError(f"{labels}: holds class {truth.max()}, {store.path} has {num_classes} classes")
+        check_names(labels, store.class_names, store.path)
     names = sorted(set(parts.tolist()), key=lambda name: (name == "none", name))
     clips = {name: int(np.sum(parts == name)) for name in names}
     counts = {
@@ -89,7 +90,7 @@ def stats(
     With a split alone the target has no class counts: the split does not know them.
 
     Raises:
-        UsageError: ``plot`` without labels and split.
+        UsageError: ``plot`` without labels and split. DataError: labels of another class list.
     """
     store = open_clips(clips)
     if plot is not None and labels is None and split is None:
@@ -97,6 +98,8 @@ def stats(
     frames = store.stop - store.start
     by_subject = dict(zip(*(value.tolist() for value in np.unique(store.subject_ids, return_counts=True))))
     counts, parts, part_of_clip = _class_counts(store, labels, split)
+    if labels is not None and not counts:
+        console.warn(f"{labels}: has no label of a clip in {clips}")
     subjects = _by_subject(store, part_of_clip)
     known = [count for name, count in by_subject.items() if name]
     data: dict[str, Any] = {
