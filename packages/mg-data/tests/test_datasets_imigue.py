@@ -192,6 +192,28 @@ def test_a_video_without_a_label_csv_is_said_or_is_a_whole_video(tmp_path: Path)
     assert frames.video_path("0002") == tmp_path / "new" / "0002" / "0002.mp4"
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_video_of_another_size_than_the_first_is_refused(tmp_path: Path, whole: bool) -> None:
+    """Its keypoints would be taken as pixels of the first one's frames, and its crops cut elsewhere."""
+    av = pytest.importorskip("av")
+    for video_id, width in (("0001", 96), ("0002", 48)):
+        write_video(tmp_path, video_id, "1,0,4\n")
+        with av.open(str(tmp_path / video_id / f"{video_id}.mp4"), "w") as file:
+            stream = file.add_stream("mpeg4", rate=25)
+            stream.width, stream.height = width, 2 * width
+            frame = av.VideoFrame.from_ndarray(np.zeros((2 * width, width, 3), np.uint8))
+            file.mux([*stream.encode(frame), *stream.encode()])
+    data = import_imigue(tmp_path, whole=whole)
+    assert data.image_size == (96, 192)
+    first, second = data.sources
+    assert first.read()
+    with pytest.raises(DataError, match=r"0002\.mp4: has 48x96 pixels, but the first video has 96x192"):
+        second.read()
+    assert import_imigue(tmp_path, whole=whole, image_size="96x192").sources[1].read()
+    (tmp_path / "0002" / "0002.mp4").write_bytes(b"damaged")
+    assert import_imigue(tmp_path, whole=whole).sources[1].read()
+
+
 def test_background_clips_lie_where_nothing_is_labelled(tmp_path: Path) -> None:
     points = write_video(tmp_path, "0001", "1,3,6\n2,12,12\n")
     data = import_imigue(tmp_path, background=3)

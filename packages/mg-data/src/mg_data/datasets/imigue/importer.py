@@ -99,6 +99,23 @@ def _beside(source: Path, name: str, value: object) -> Path | None:
     return None if path is None else source / path
 
 
+def _check_size(path: Path, image_size: tuple[int, int] | None) -> None:
+    """Raise DataError if a video is there and of another size than the store tells of all."""
+    if image_size is None or not path.is_file():
+        return
+    from mg_data.video.decode import video_size
+
+    try:
+        width, height = video_size(path)
+    except DataError:
+        return  # nothing is read of it here: what cuts it has to say that it is damaged
+    if (width, height) != image_size:
+        raise DataError(
+            f"{path}: has {width}x{height} pixels, but the first video has {image_size[0]}x{image_size[1]} "
+            "(import them apart, or state image_size)"
+        )
+
+
 def _read_video(
     folder: Path,
     *,
@@ -106,14 +123,19 @@ def _read_video(
     labels: str,
     subject_id: str,
     wanted: frozenset[str] | None,
+    image_size: tuple[int, int] | None,
     background: int = 0,
 ) -> tuple[list[RawClip], list[Dropped]]:
     """Read all clips of one video, and clips of what lies between them; a unit of :func:`import_imigue`.
 
+    Args:
+        image_size: to hold the video against, if it is there.
+
     Raises:
-        DataError: the label csv or the keypoint file cannot be used.
+        DataError: the label csv or the keypoint file cannot be used, or the video is of another size.
     """
     video_id = folder.name
+    _check_size(folder / f"{video_id}.mp4", image_size)
     rows = read_label_csv(folder / f"{video_id}_label.csv", labels)
     _, ending, read_keypoints = KEYPOINT_FILES[keypoints]
     path = folder / f"{video_id}{ending}"
@@ -174,13 +196,19 @@ def free_spans(taken: Sequence[tuple[int, int]], length: int, frames: int) -> li
     return spans
 
 
-def _read_whole(folder: Path, *, keypoints: str, subject_id: str) -> tuple[list[RawClip], list[Dropped]]:
+def _read_whole(
+    folder: Path, *, keypoints: str, subject_id: str, image_size: tuple[int, int] | None
+) -> tuple[list[RawClip], list[Dropped]]:
     """Read all frames of one video as a single clip without a label; a unit of :func:`import_imigue`.
 
+    Args:
+        image_size: to hold the video against, if it is there.
+
     Raises:
-        DataError: the keypoint file cannot be used.
+        DataError: the keypoint file cannot be used, or the video is of another size.
     """
     video_id = folder.name
+    _check_size(folder / f"{video_id}.mp4", image_size)
     _, ending, read_keypoints = KEYPOINT_FILES[keypoints]
     path = folder / f"{video_id}{ending}"
     if not path.is_file():
@@ -232,7 +260,7 @@ def import_imigue(
         ids: file in ``source`` with one clip id a line (a csv's first column; a header ``Id`` is skipped):
             only these clips are imported, and each must be there. For the challenge's list of test clips.
         image_size: WIDTHxHEIGHT that the keypoints are in pixels of; by default that of the first video, and
-            without any video the challenge's 720x1280.
+            without any video 720x1280. Videos of another size are refused unless it is stated.
         whole: one clip a video with all of its frames, without a label, as ``mg watch`` reads it; with the
             frame rate of each video whose mp4 is there. Videos need no label csv then.
         background: also cut clips of so many frames out of what lies between the labelled ones, of a class
@@ -290,7 +318,9 @@ def import_imigue(
             video_id: sum(f"{video_id}_{row}" in wanted for row in range(count))
             for video_id, count in counts.items()
         }
-    size = stated_size("imigue", image_size) or _image_size(folders)
+    stated = stated_size("imigue", image_size)
+    size = stated or _image_size(folders)
+    checked = None if stated else size
     notes: list[Dropped] = []
     unlisted = [
         video_id for video_id in folders if (whole or counts[video_id]) and video_id not in subject_of
@@ -311,7 +341,11 @@ def import_imigue(
                 ClipSource(
                     name=video_id,
                     read=partial(
-                        _read_whole, folder, keypoints=keypoints, subject_id=subject_of.get(video_id, "")
+                        _read_whole,
+                        folder,
+                        keypoints=keypoints,
+                        subject_id=subject_of.get(video_id, ""),
+                        image_size=checked,
                     ),
                     files=(folder / f"{video_id}{ending}", *tables),
                 )
@@ -338,6 +372,7 @@ def import_imigue(
                     labels=labels,
                     subject_id=subject_of.get(video_id, ""),
                     wanted=wanted,
+                    image_size=checked,
                     background=background,
                 ),
                 clips=counts[video_id],
