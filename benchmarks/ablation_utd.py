@@ -48,12 +48,15 @@ PROTOCOLS |= {f"{name}-aligned": {**settings, **_ALIGNED} for name, settings in 
 METRICS = ("accuracy", "macro_f1", "ece")
 
 
-def row_names(protocol: str = "standard") -> list[str]:
-    """Return the names of the rows; of an aligned protocol, those with pseudo-labels and ``joint``."""
+def row_titles(protocol: str = "standard") -> dict[str, str]:
+    """Return name -> title of the rows; of an aligned protocol, those with pseudo-labels and ``joint``."""
     rows = tomllib.loads(RECIPE.read_text(encoding="utf-8"))["ablation"]["rows"]
-    if not protocol.endswith("-aligned"):
-        return list(rows)
-    return [name for name, row in rows.items() if name == "joint" or row.get("when") == "after"]
+    aligned = protocol.endswith("-aligned")
+    return {
+        name: row["title"]
+        for name, row in rows.items()
+        if not aligned or name == "joint" or row.get("when") == "after"
+    }
 
 
 def run_seed(
@@ -106,7 +109,7 @@ def record(
             **row["cells"][str(seed)],
         }
         for row in found["rows"]
-        if row["name"] in row_names(protocol) and str(seed) in row["cells"]
+        if row["name"] in row_titles(protocol) and str(seed) in row["cells"]
     }
     known = earlier.get("rows", {}) | rows
     return {
@@ -118,7 +121,7 @@ def record(
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no accelerator used",
         "inputs": inputs,
         "settings": PROTOCOLS[protocol],
-        "rows": {name: known[name] for name in row_names(protocol) if name in known},
+        "rows": {name: known[name] for name in row_titles(protocol) if name in known},
         "pseudo": found["pseudo"].get(str(seed), earlier.get("pseudo")),
     }
 
@@ -136,15 +139,14 @@ def summary(folder: Path = RESULTS) -> str:
         numbers = ", ".join(str(item["seed"]) for item in seeds)
         text += [f"### {protocol}, seeds {numbers}", ""]
         text += [f"| row | {' | '.join(METRICS)} | seeds |", "|---" * 5 + "|"]
-        titles = {name: row["title"] for item in seeds for name, row in item["rows"].items()}
-        for name in row_names(protocol):
+        for name, title in row_titles(protocol).items():
             have = [item for item in seeds if name in item["rows"]]
             if not have:
-                text.append(f"| {name} | {' | '.join(['not run'] * len(METRICS))} | - |")
+                text.append(f"| {title} | {' | '.join(['not run'] * len(METRICS))} | - |")
                 continue
             cells = (_spread([item["rows"][name][metric] for item in have]) for metric in METRICS)
             own = ", ".join(str(item["seed"]) for item in have)
-            text.append(f"| {titles[name]} | {' | '.join(cells)} | {own} |")
+            text.append(f"| {title} | {' | '.join(cells)} | {own} |")
         text.append("")
         marked = [item["pseudo"] for item in seeds if item.get("pseudo")]
         for kind in ("pseudo", "pseudo-fitted") if marked else ():
@@ -183,7 +185,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for stores and checkpoints")
     parser.add_argument("--protocols", nargs="+", default=list(PROTOCOLS), choices=PROTOCOLS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--rows", nargs="+", default=[], choices=row_names(), help="all by default")
+    parser.add_argument("--rows", nargs="+", default=[], choices=row_titles(), help="all by default")
     parser.add_argument("--jobs", type=int, default=2, help="steps at work at once, of one thread each")
     parser.add_argument("--set", nargs="+", default=[], help="changes of the recipe: a trial, not a result")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the seeds' files")
@@ -201,7 +203,7 @@ def main() -> None:
         for protocol in arguments.protocols:
             path = arguments.results / f"ablation-utd-{protocol}-seed{seed}.json"
             earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            wanted = [name for name in row_names(protocol) if name in (arguments.rows or row_names())]
+            wanted = [name for name in row_titles(protocol) if name in (arguments.rows or row_titles())]
             missing = [name for name in wanted if name not in earlier.get("rows", {})]
             if not missing:
                 continue

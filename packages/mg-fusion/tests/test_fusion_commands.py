@@ -54,6 +54,29 @@ def test_fit_writes_parameters_beside_the_result_and_params_reuses_them(tmp_path
     assert "best single rgb" in fitted.text
 
 
+def test_parameters_are_reused_at_another_temperature(tmp_path: Path) -> None:
+    val, labels = write_toy(tmp_path, "val", seed=1)
+    target, _ = write_toy(tmp_path, "target", seed=2)
+    fitted = fuse(console=Talk(), stores=target, out=tmp_path / "a.h5", fit=val, labels=labels)
+    vote = SoftVote.load(tmp_path / "fusion.json")
+    warmest = vote.search["calibrated_temperature"]
+    assert f"NLL lowest at tau {warmest:g}" in fitted.text
+    params = tmp_path / "fusion.json"
+    again = fuse(console=Talk(), stores=target, out=tmp_path / "b.h5", params=params, temperature=warmest)
+    assert again.data["temperature"] == warmest
+    assert again.data["weights"] == vote.weights
+    # What the search found is of its own tau.
+    assert again.data["value"] is None
+    assert "settings are as good" not in again.text
+    found = read_probs(tmp_path / "b.h5")
+    logits = [read_logits(path).values.astype(float) for path in sorted(target)]
+    wanted = soft_vote(logits, [vote.weights[key] for key in sorted(vote.weights)], warmest)
+    np.testing.assert_allclose(found.values, wanted, atol=1e-6)
+    assert set(found.taint.selected_on) == set(read_probs(tmp_path / "a.h5").taint.selected_on)
+    with pytest.raises(UsageError, match="--params holds the weights; leave --weights out"):
+        fuse(console=Talk(), stores=target, out=tmp_path / "c.h5", params=params, weights=["1", "1", "1"])
+
+
 def test_fit_alone_needs_a_place_for_its_parameters(tmp_path: Path) -> None:
     val, labels = write_toy(tmp_path, "val")
     result = fuse(console=Talk(), fit=val, labels=labels, params_out=tmp_path / "p.json", temperature=2.5)
@@ -150,7 +173,7 @@ def test_overlap_with_selection_is_a_warning_and_unknown_taint_is_recorded(tmp_p
         ({"fit": ["a"], "params": "p", "params_out": "q"}, "one of the two"),
         ({"stores": ["a"], "out": "o", "labels": "l"}, "belong to --fit"),
         ({"fit": ["a"], "weights": ["1"], "params_out": "q"}, "leave --weights out"),
-        ({"stores": ["a"], "out": "o", "params": "p", "temperature": 2.0}, "leave --temperature"),
+        ({"stores": ["a"], "out": "o", "params": "p", "weights": ["1"]}, "leave --weights"),
         ({"fit": ["a"], "params_out": "q", "fuser": "majority"}, "not for 'majority'"),
         ({"stores": ["a"], "out": "o", "calibrate": "nll"}, "--calibrate belongs to --fit"),
         ({"stores": ["a"], "out": "o", "folds": 5, "weight_step": 0.1}, "--folds, --weight-step belong"),

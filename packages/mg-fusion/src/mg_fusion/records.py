@@ -105,7 +105,7 @@ FUSE = StageSpec(
         ),
         Param(
             name="temperature",
-            help="tau; with --fit it is kept fixed (default: 1, and searched by --fit)",
+            help="tau; --fit keeps it fixed, --params takes it for its own (default: 1; --fit searches it)",
             type="float",
         ),
         Param(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,8 @@ def _check_use(
         raise UsageError("fuse: --labels and --params-out belong to --fit; give the stores to fit on")
     if fit and weights:
         raise UsageError("fuse: --fit searches the weights; leave --weights out")
-    if params is not None and (weights or temperature is not None):
-        raise UsageError(
-            "fuse: --params holds temperature and weights; leave --temperature and --weights out"
-        )
+    if params is not None and weights:
+        raise UsageError("fuse: --params holds the weights; leave --weights out")
     if fit and fuser != "soft-vote":
         raise UsageError(
             f"fuse: --fit searches for the soft vote, not for '{fuser}'; leave --fuser or --fit out"
@@ -295,6 +294,8 @@ def fuse(
         vote = SoftVote.load(params)
         if vote.taint.get("override"):
             console.warn(f"{params}: {vote.taint['override']}")
+        if temperature is not None:  # what the search found is of another tau
+            vote = replace(vote, temperature=temperature, metric="", value=None, search={})
     fused: FusedScores | StreamedFusion | None = None
     digest = ""
     if stores and out is not None:

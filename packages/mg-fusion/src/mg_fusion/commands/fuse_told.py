@@ -89,8 +89,18 @@ def _search_text(vote: SoftVote) -> str:
         f"equal weights {show(baselines['equal_weight']['value'])}, "
         f"best single {single['model']} {show(single['value'])}; "
         f"{search['tied']} of {search['settings']} settings are as good, "
-        f"tau {low:g} to {high:g} around this one" + _folds_text(search.get("cross_fitted"), show)
+        f"tau {low:g} to {high:g} around this one"
+        + _calibration_text(search)
+        + _folds_text(search.get("cross_fitted"), show)
     )
+
+
+def _calibration_text(search: Mapping[str, Any]) -> str:
+    """Say how far probabilities are to be believed: accuracy hardly depends on tau."""
+    tau, error = search.get("calibrated_temperature"), search.get("fused", {}).get("ece")
+    if tau is None or error is None:
+        return ""
+    return f"\nprobabilities: ECE {percent(error)} at this tau on these clips, NLL lowest at tau {tau:g}"
 
 
 def _folds_text(crossed: Mapping[str, Any] | None, show: Callable[[float], str]) -> str:
