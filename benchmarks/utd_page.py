@@ -50,7 +50,7 @@ def ablation_section() -> list[str]:
         "that every person made every movement equally often. The adapter was written after looking at which",
         "target clips seed 1 of `standard` got wrong, so these rows say what it can do rather than what one",
         "would have got without knowing; its options are its defaults, and no other seed was looked at.",
-        "Probabilities of `All fused` are at the tau that is best for accuracy, which is 5 on `hard`, and say",
+        "Probabilities of `All fused` are at the tau that is best for accuracy, 5 to 7 on `hard`, and say",
         "little there (ECE); pseudo-labels are made at the tau of lowest NLL.",
         "",
     ]
