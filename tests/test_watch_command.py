@@ -195,7 +195,7 @@ def test_wrong_use_ends_with_one_line_and_code_2(
         (words(work, *out, only="4"), r"--only: .*whole\.h5 has no video '4'"),
         (words(work, "-o", tmp_path / "t.srt"), r"t\.srt: ends in none of \.json, \.csv, \.eaf, \.TextGrid"),
         (words(work, *out, "--choose", tmp_path / "c.json"), "--choose needs --truth, the annotations"),
-        (words(work, *out, "--video", film, "--overlay", film), r"film\.mp4: is the file of --video too"),
+        (words(work, *out, "--video", film, "--overlay", film), r"film\.mp4, which --video names to be read"),
         (words(work, *out, "--video", work / "corpus", "--overlay", original), "of video '0004' too"),
         (words(work, *out, "--overlay", tmp_path / "x.avi"), r"x\.avi: wanted a file that ends in \.mp4"),
         (words(work, *out, "--background", "backgroud"), "no class 'backgroud', did you mean 'background'"),
