@@ -207,7 +207,9 @@ def test_a_video_of_another_size_than_the_first_is_refused(tmp_path: Path, whole
     assert data.image_size == (96, 192)
     first, second = data.sources
     assert first.read()
-    with pytest.raises(DataError, match=r"0002\.mp4: has 48x96 pixels, but the first video has 96x192"):
+    with pytest.raises(
+        DataError, match=r"0002\.mp4: has frames of 48x96, but those of the first video are of 96x192"
+    ):
         second.read()
     assert import_imigue(tmp_path, whole=whole, image_size="96x192").sources[1].read()
     (tmp_path / "0002" / "0002.mp4").write_bytes(b"damaged")

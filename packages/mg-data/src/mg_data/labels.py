@@ -73,8 +73,9 @@ def other_names(path: str | os.PathLike[str], class_names: Sequence[str]) -> lis
     A file that :func:`read_labels` has read; labels beyond the list are that function's caller's to judge.
     """
     with Path(path).open(encoding="utf-8-sig", newline="") as handle:
-        rows = [row for row in csv.reader(handle) if row][1:]
-    stated = {(int(row[1]), row[2]) for row in rows if len(row) > 2 and row[2]}
+        rows = (row for row in csv.reader(handle) if row)
+        next(rows, None)  # the header
+        stated = {(int(row[1]), row[2]) for row in rows if len(row) > 2 and row[2]}
     return [
         f"{label} is '{name}', not '{class_names[label]}'"
         for label, name in sorted(stated)

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mg_adapt.choice import resolve_branch, resolve_losses
-from mg_adapt.recipe import (
-    check_adversarial,
-    check_options,
-    check_type,
-    merge_recipes,
-    overlay_options,
-    resolve_recipe,
-)
+from mg_adapt.recipe import check_adversarial, merge_recipes, resolve_recipe
+from mg_adapt.run.checks import check_adapter, check_table, check_vote
 from mg_adapt.run.settings import BranchSettings, RunSettings
-from mg_data.contract import StageSpec, UsageError
+from mg_data.contract import UsageError
 from mg_data.plugins import Registry
 from mg_data.prepare.crop_video import base_stream
-
-# A value of each type of a stage's parameters that a recipe's value is compared with.
-_KINDS: Mapping[str, Any] = {"int": 0, "float": 0.0, "bool": False, "str": "", "path": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +56,6 @@ def option_files(options: Mapping[str, Any]) -> list[str]:
         for name, value in options.items()
         if isinstance(value, str) and value and not name.endswith("_out") and Path(value).exists()
     ]
-
-
-def check_table(spec: StageSpec, where: str, table: Mapping[str, Any], taken: Container[str]) -> None:
-    """Raise UsageError for options that a stage does not have, that the run itself gives, or of a wrong type.
-
-    Args:
-        table: options of the stage from a recipe, which messages call ``where``. taken: names of those that
-            the run gives itself.
-    """
-    known = {param.name: param for param in spec.params if param.name not in taken}
-    check_options(table, known, where)
-    for name, value in table.items():
-        param = known[name]
-        if param.choices and value not in param.choices:
-            raise UsageError(f"{where} {name}: found {value!r}, wanted one of {', '.join(param.choices)}")
-        if param.type in _KINDS and not param.multiple and value is not None:
-            check_type(value, _KINDS[param.type], f"{where} {name}")
 
 
 class Planner:
@@ -312,7 +286,7 @@ class Planner:
         refit = round_number > 1 and self.settings.adapt.folds
         fit = self.out_of_fold() if refit else self.logits(1, "val")
         if round_number == 1:
-            self._check_vote()
+            check_vote(self.settings.fuse, self.settings.adapt)
         if round_number == 1 or refit:
             self.add(
                 f"{self.prefix}{place}/fuse",
@@ -341,19 +315,6 @@ class Planner:
             out=self.own(f"{place}/target-equal.h5"),
             missing=self.settings.fuse.get("missing"),
         )
-
-    def _check_vote(self) -> None:
-        fuse = self.settings.fuse
-        fuser = fuse.get("fuser", "soft-vote")
-        if fuser != "soft-vote":
-            raise UsageError(
-                f"[fuse] fuser = {fuser!r}: the loop is built on the soft vote; [ablation] compares others"
-            )
-        if fuse.get("calibrate") == "per-model" and self.settings.adapt.rounds:
-            raise UsageError(
-                "[fuse] calibrate = 'per-model': pseudo-labels are made of a vote at one temperature; take "
-                "'grid' or 'nll', or [adapt] rounds = 0"
-            )
 
     def out_of_fold(self) -> list[str]:
         """Let every branch answer for validation clips that it was not trained on; return the logit stores.
@@ -398,11 +359,7 @@ class Planner:
     def adapt(self) -> None:
         """Make pseudo-labels of the first round's vote."""
         adapt = self.settings.adapt
-        spec = self.known.get("adapters", adapt.adapter)
-        given = {"threshold": adapt.threshold} if "threshold" in spec.options else {}
-        overlay_options(spec.options, [given, adapt.options], f"[adapt] adapter '{adapt.adapter}'")
-        if given and not 0 <= adapt.threshold < 1:
-            raise UsageError(f"[adapt] threshold must lie in [0, 1), found {adapt.threshold:g}")
+        check_adapter(self.known.get("adapters", adapt.adapter), adapt)
         # The second is for the record alone: yield and precision at the tau that the vote is read at.
         for name, temperature in (("", str(adapt.temperature)), ("-fitted", "fitted")):
             self.add(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from mg_data.contract import UsageError
+from mg_data.contract import DataError, UsageError
 
 
 def stated_size(dataset: str, text: str) -> tuple[int, int] | None:
@@ -24,3 +25,12 @@ def stated_size(dataset: str, text: str) -> tuple[int, int] | None:
             f"{dataset}: option image_size is '{text}', wanted WIDTHxHEIGHT in pixels, such as 1280x720"
         )
     return int(match[1]), int(match[2])
+
+
+def check_size(path: Path | None, found: tuple[int, int], wanted: tuple[int, int]) -> None:
+    """Raise DataError for a video of another (width, height) than the first, which a store tells of all."""
+    if found != wanted:
+        raise DataError(
+            f"{path}: has frames of {found[0]}x{found[1]}, but those of the first video are of "
+            f"{wanted[0]}x{wanted[1]} (import them apart, or state image_size)"
+        )

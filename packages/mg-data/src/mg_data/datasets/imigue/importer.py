@@ -20,7 +20,7 @@ from mg_data.datasets.imigue.files import (
     read_openpose_xlsx,
     read_subjects,
 )
-from mg_data.datasets.options import stated_size
+from mg_data.datasets.options import check_size, stated_size
 from mg_data.datasets.video_files import VideoFileFrames, check_stream
 from mg_data.prepare.extras import require
 
@@ -106,14 +106,10 @@ def _check_size(path: Path, image_size: tuple[int, int] | None) -> None:
     from mg_data.video.decode import video_size
 
     try:
-        width, height = video_size(path)
+        found = video_size(path)
     except DataError:
         return  # nothing is read of it here: what cuts it has to say that it is damaged
-    if (width, height) != image_size:
-        raise DataError(
-            f"{path}: has {width}x{height} pixels, but the first video has {image_size[0]}x{image_size[1]} "
-            "(import them apart, or state image_size)"
-        )
+    check_size(path, found, image_size)
 
 
 def _read_video(

@@ -20,7 +20,7 @@ from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawC
 from mg_data.datasets.clips.table import ClipRow, choose_file, read_clip_table
 from mg_data.datasets.openpose.files import RecordingFiles, find_recordings, list_recording, shown
 from mg_data.datasets.openpose.people import by_frame, read_people
-from mg_data.datasets.options import stated_size
+from mg_data.datasets.options import check_size, stated_size
 from mg_data.keypoints.tracking import track_people
 from mg_data.prepare.extras import require
 
@@ -133,12 +133,8 @@ def _unit(
 ) -> tuple[list[RawClip], list[Dropped]]:
     """Return the clips of one recording: all of it, or the rows of a table."""
     recording = _read(files, settings)
-    if image_size is not None and recording.image_size not in (None, image_size):
-        width, height = recording.image_size or (0, 0)
-        raise DataError(
-            f"{files.video()}: has frames of {width}x{height}, but those of the first recording are of "
-            f"{image_size[0]}x{image_size[1]} (import them apart, or state image_size)"
-        )
+    if image_size is not None and recording.image_size is not None:
+        check_size(files.video(), recording.image_size, image_size)
     first, length = recording.first_frame, len(recording.joints)
     if not recording.joints.any():
         raise DataError(f"{shown(files.folder)}: nobody is in any of its {length} frames")
