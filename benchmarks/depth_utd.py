@@ -37,7 +37,7 @@ _RECIPE = {
     "warmup_epochs": 3,
     "epochs": 60,
     "batch_size": 16,
-    "amp": "bf16",
+    "amp": "auto",
     "clip_norm": 5.0,
     "ema": 0.995,
     "flip": False,

@@ -40,7 +40,7 @@ _RECIPE: dict[str, Any] = {
     "batch_size": 16,
     "warmup_epochs": 3,
     "clip_norm": 1.0,
-    "amp": "bf16",
+    "amp": "auto",
     "flip": False,
     # The model's own recipe has both; a row that wants one says so.
     "label_smoothing": 0.0,

@@ -41,7 +41,7 @@ _RECIPE = {
     "optimizer": "adamw",
     "weight_decay": 0.05,
     "warmup_epochs": 3,
-    "amp": "bf16",
+    "amp": "auto",
     "clip_norm": 1.0,
     "flip": True,
     "loss": {"name": "cross-entropy"},

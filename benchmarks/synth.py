@@ -30,7 +30,7 @@ WORKERS = 2
 STUDY = "--clips 600 --subjects 12 --videos-per-subject 3 --classes 12 --size 240x320 --scene press"
 RECIPE = {
     "flip": True,
-    "amp": "bf16",
+    "amp": "auto",
     "label_smoothing": 0.0,
     "epochs": 25,
     "warmup_epochs": 2,

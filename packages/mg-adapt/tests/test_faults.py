@@ -299,7 +299,7 @@ def test_a_class_list_that_differs_from_the_data_is_refused(toy: Toy, tmp_path: 
 def test_half_precision_needs_cuda_and_compiling_a_compiler(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UsageError, match=r"recipe.amp = 'fp16' needs CUDA, the device is cpu: take 'bf16'"):
+    with pytest.raises(UsageError, match=r"recipe.amp = 'fp16' needs CUDA, the device is cpu: take 'auto'"):
         learn(toy, tmp_path / "a", "recipe.amp=fp16")
     with pytest.raises(UsageError, match=r"recipe.amp: 'fp61' is unknown, did you mean 'fp16'\?"):
         learn(toy, tmp_path / "a", "recipe.amp=fp61")

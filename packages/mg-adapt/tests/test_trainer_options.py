@@ -22,6 +22,7 @@ from mg_adapt.stages.train import train
 from mg_adapt.trackers import Trackers
 from mg_adapt.training.data import TrainingSamples, mirror_permutation, select_training_clips
 from mg_adapt.training.mixup import Mix, draw_mix
+from mg_adapt.training.precision import has_bfloat16
 from mg_data.contract import DataError, InputSpec, ModelOutput, PluginError, StageResult, UsageError
 from mg_data.store import clip_keys, read_logits, read_pseudo, read_split, write_pseudo
 
@@ -48,6 +49,30 @@ def test_an_option_changes_the_weights_and_repeats_itself(toy: Toy, tmp_path: Pa
     plain, first, second = (load_checkpoint(tmp_path / name) for name in ("plain", "a", "b"))
     assert all(torch.equal(value, second.model_state[key]) for key, value in first.model_state.items())
     assert not torch.equal(plain.model_state["head.weight"], first.model_state["head.weight"])
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_is_for_devices_that_have_it(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has: bool
+) -> None:
+    from mg_adapt_toy import Talk
+
+    monkeypatch.setattr("mg_adapt.training.precision.has_bfloat16", lambda device: has)
+    run(toy, tmp_path / "auto", "recipe.amp=auto")
+    assert load_checkpoint(tmp_path / "auto").recipe["amp"] == ("bf16" if has else "none")
+    talk = Talk()
+    run(toy, tmp_path / "wished", "recipe.amp=bf16", console=talk)
+    assert load_checkpoint(tmp_path / "wished").recipe["amp"] == "bf16"
+    assert any("this cpu has no bfloat16" in text for text in talk.lines) != has
+
+
+def test_a_processor_with_bfloat16_is_known_by_its_flags() -> None:
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
+    if "flags" not in flags:
+        pytest.skip("no x86 Linux")
+    assert has_bfloat16(torch.device("cpu")) == bool({"avx512_bf16", "amx_bf16"}.intersection(flags))
+    assert not has_bfloat16(torch.device("meta"))
 
 
 @pytest.mark.parametrize("loss", ["ldam", "focal"])

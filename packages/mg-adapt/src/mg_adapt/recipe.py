@@ -39,8 +39,8 @@ class Recipe:
             others too if ``decay_vectors``.
         epochs, batch_size: the last batch of an epoch may be smaller.
         warmup_epochs: linear warm-up from 0, may be a fraction. schedule: ``cosine`` to 0, step by step.
-        amp: ``none``, ``bf16`` or, on CUDA, ``fp16`` with a scaled loss (autocast of the forward pass;
-            losses are computed in float32).
+        amp: ``none``, ``bf16``, ``auto`` = bf16 on a device that has it, else none; or, on CUDA, ``fp16``
+            with a scaled loss (autocast of the forward pass; losses are computed in float32).
         clip_norm: largest gradient norm, 0 = no clipping.
         ema: decay of the averaged weights that are then evaluated and saved, 0 = off.
         flip: mirror half of the training samples, labels of mirrored classes with them.
@@ -120,7 +120,7 @@ class Recipe:
                 raise UsageError(f"recipe.{item.name}: wanted a finite number, found {value}")
         _one_of(self.optimizer, ("adamw", "sgd"), "recipe.optimizer")
         _one_of(self.schedule, ("cosine",), "recipe.schedule")
-        _one_of(self.amp, ("none", "bf16", "fp16"), "recipe.amp")
+        _one_of(self.amp, ("none", "auto", "bf16", "fp16"), "recipe.amp")
         _one_of(self.select, ("last", "best"), "recipe.select")
         _one_of(self.sampler, SAMPLERS, "recipe.sampler")
         _one_of(self.pseudo_targets, ("hard", "soft"), "recipe.pseudo_targets")

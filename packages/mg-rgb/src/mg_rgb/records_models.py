@@ -22,7 +22,7 @@ _SMALL_RECIPE: Mapping[str, Any] = {
     "batch_size": 16,
     "warmup_epochs": 3,
     "schedule": "cosine",
-    "amp": "bf16",
+    "amp": "auto",
     "clip_norm": 5.0,
     "ema": 0.0,
     "flip": True,

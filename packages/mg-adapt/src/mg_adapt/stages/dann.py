@@ -34,6 +34,8 @@ from mg_adapt.stages.train import log_path
 from mg_adapt.stages.trained import trained_checkpoint
 from mg_adapt.trackers import open_trackers
 from mg_adapt.training.data import mirror_permutation, select_training_clips
+from mg_adapt.training.engine import Engine
+from mg_adapt.training.precision import with_precision
 from mg_adapt.training.state import StateFolder
 from mg_adapt.training.trainer import Trainer, TrainingTask
 from mg_data.contract import Console, Modality, StageResult, UsageError
@@ -89,6 +91,7 @@ def dann(
     check_adversarial(recipe)
     set_threads(threads)
     target_device = choose_device(device)
+    recipe = with_precision(recipe, Engine(target_device), console)
 
     parts = read_split(split)
     source = open_modality(chosen, data, parts.dataset)

@@ -26,6 +26,8 @@ from mg_adapt.source_free import centroid_labels, find_classifier, target_answer
 from mg_adapt.stages.predict import check_fit, load_model
 from mg_adapt.stages.train import log_path
 from mg_adapt.training.data import TrainingClips, mirror_permutation
+from mg_adapt.training.engine import Engine
+from mg_adapt.training.precision import with_precision
 from mg_adapt.training.state import StateFolder
 from mg_adapt.training.trainer import Trainer, TrainingTask
 from mg_data.contract import Console, DataError, StageResult, UsageError
@@ -86,6 +88,7 @@ def shot(
     recipe = Recipe.from_dict(merge_recipes({**known, **_CHANGES, "lr": lr}, tables["recipe"]))
     if recipe.selects:
         raise UsageError("mg shot: no labels are read, so select=best and patience have nothing to go by")
+    recipe = with_precision(recipe, Engine(target_device), console)
     parts = read_split(split)
     branch = resolve_branch(
         trained.model, trained.modality, "", trained.model_options, trained.modality_options

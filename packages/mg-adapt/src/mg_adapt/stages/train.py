@@ -33,6 +33,7 @@ from mg_adapt.stages.trained import trained_checkpoint
 from mg_adapt.trackers import open_trackers
 from mg_adapt.training.data import TrainingClips, mirror_permutation, select_training_clips
 from mg_adapt.training.engine import Engine, open_engine
+from mg_adapt.training.precision import with_precision
 from mg_adapt.training.state import StateFolder
 from mg_adapt.training.trainer import Trainer, TrainingTask
 from mg_data.contract import Console, DataError, Modality, StageResult, UsageError
@@ -90,6 +91,7 @@ def train(
     set_threads(threads)
     engine = open_engine(choose_device(device), device)
     console = engine.console(console)
+    recipe = with_precision(recipe, engine, console)
 
     parts = read_split(split)
     labels = None if pseudo is None else read_pseudo(pseudo)
@@ -123,7 +125,9 @@ def train(
     sources = ", ".join(f"{name} {count}" for name, count in clips.sources.items())
     console.say(
         f"{label}: {parameters:,} parameters, {len(clips.clip_ids)} clips ({sources}), seed {seed}, "
-        f"{engine.device}" + (f", {engine.world} processes" if engine.world > 1 else "")
+        f"{engine.device}"
+        + (f", {recipe.amp}" if recipe.amp != "none" else "")
+        + (f", {engine.world} processes" if engine.world > 1 else "")
     )
     trainer = Trainer(
         TrainingTask(

@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mg_data.contract import UsageError
+from mg_adapt.recipe import Recipe
+from mg_adapt.training.engine import Engine
+from mg_data.contract import Console, UsageError
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Below this scale gradients do not overflow any more: they are not numbers.
 _LEAST_SCALE = 2.0**-10
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device computes in bfloat16 itself; others take many times as long as in float32.
+
+    CUDA: from Ampere (8.0) on, and ROCm. x86: AVX512-BF16 or AMX; ARM: BF16. Elsewhere False.
+    """
+    if device.type == "cuda":
+        return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type != "cpu":
+        return False
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def with_precision(recipe: Recipe, engine: Engine, console: Console) -> Recipe:
+    """Return the recipe with ``amp = "auto"`` settled by the first process; warn of slow bfloat16."""
+    if recipe.amp == "auto":
+        amp = engine.from_first(lambda: "bf16" if has_bfloat16(engine.device) else "none")
+        return dataclasses.replace(recipe, amp=amp)
+    if recipe.amp == "bf16" and not has_bfloat16(engine.device):
+        console.warn(
+            f"recipe.amp = 'bf16', but this {engine.device.type} has no bfloat16 and is many times slower "
+            "than with 'auto' or 'none'"
+        )
+    return recipe
+
+
 class Precision:
-    """What ``recipe.amp`` asks for on a device.
+    """What ``recipe.amp`` asks for on a device, settled by :func:`with_precision`.
 
     Raises:
         UsageError: ``fp16`` off CUDA.
@@ -25,7 +56,7 @@ class Precision:
     def __init__(self, amp: str, device: torch.device) -> None:
         if amp == "fp16" and device.type != "cuda":
             raise UsageError(
-                f"recipe.amp = 'fp16' needs CUDA, the device is {device.type}: take 'bf16' or 'none'"
+                f"recipe.amp = 'fp16' needs CUDA, the device is {device.type}: take 'auto'"
             )
         self._dtype = _TYPES.get(amp)
         self._device = device.type
