@@ -222,6 +222,9 @@ def test_a_vote_that_is_fitted_again_reads_out_of_fold_logits_alone(tmp_path: Pa
         assert trained["pseudo"].endswith("round1/pseudo.h5")
         assert steps[f"out-of-fold/{fold}/predict-held-joint"].params["subset"] == "held"
     assert steps["round2/fuse"].params["fit"] == [str(tmp_path / "run" / "out-of-fold" / "val-joint.h5")]
+    # Too few people for the folds is said before anything is trained.
+    order = list(steps)
+    assert order.index("out-of-fold/2/split") < order.index("round1/train-joint")
     # With one fold all of validation is held out, and there is no part of that name to train on.
     settings, _ = load(write(tmp_path), {"adapt.folds": 1})
     steps = {step.name: step for step in plan(settings, tmp_path / "run", registry())}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from mg_data.contract import StoreError
 from mg_data.store import write_logits
 
 PLUGIN = """
+import time
 from pathlib import Path
 from mg_data.contract import DataError, Param, StageResult, StageSpec, hookimpl
 
@@ -33,6 +36,10 @@ def mg_register_stages():
 def join(*, console, parts, out, end, speed):
     if end == "broken":
         raise DataError("the glue is dry")
+    if speed == "slow":
+        (out.parent / "begun").touch()
+        while not (out.parent / "go on").exists():
+            time.sleep(0.05)
     with (out.parent / "calls").open("a") as calls:
         calls.write(out.name + " ")
     out.write_text("".join(part.read_text() for part in parts) + end)
@@ -112,6 +119,26 @@ def test_a_failure_keeps_what_was_finished(folder: Path) -> None:
     text, ran = call(folder, c={"end": "broken"})
     assert "the glue is dry" in text
     assert ran == ["a", "b"]
+    assert call(folder)[1] == ["c"]
+
+
+def test_an_interrupt_of_the_run_alone_records_what_is_at_work(folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, folder.parent / "driver.py", folder, json.dumps({"b": {"speed": "slow"}})],
+        env={**os.environ, "PYTHONPATH": str(folder.parent / "site")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not ((folder / "begun").exists() and (folder / "steps" / "a.json").exists()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    (folder / "go on").touch()
+    _, told = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in told
     assert call(folder)[1] == ["c"]
 
 

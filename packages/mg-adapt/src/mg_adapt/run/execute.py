@@ -145,6 +145,7 @@ class Runner:
 
         Raises:
             MgError: what the first failing step raised; steps at work are finished first.
+            KeyboardInterrupt: likewise; a second one does not wait.
         """
         needs = dependencies(steps, self.known)
         waiting = list(steps)
@@ -161,7 +162,15 @@ class Runner:
                         failure = error
                 if not running:
                     continue
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                try:
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                except KeyboardInterrupt as error:
+                    # Ctrl-C in a terminal reaches the workers too; one sent to this process alone does not.
+                    if isinstance(failure, KeyboardInterrupt):
+                        raise
+                    failure = error
+                    self.console.warn("interrupted: what is at work is waited for, then recorded")
+                    continue
                 for future in done:
                     step, key = running.pop(future)
                     try:
@@ -170,6 +179,8 @@ class Runner:
                         failure = failure or MgError(
                             f"step '{step.name}': its process died (out of memory?); run again to resume"
                         )
+                    except KeyboardInterrupt as error:
+                        failure = failure or error
                     except BaseException as error:
                         self.console.warn(f"step '{step.name}' failed: {error}")
                         failure = failure or error

@@ -316,6 +316,24 @@ class Planner:
             missing=self.settings.fuse.get("missing"),
         )
 
+    def deal_validation(self) -> None:
+        """Add the splits of ``[adapt] folds``: the first steps of a loop, as there may be too few people."""
+        adapt = self.settings.adapt
+        if "val" not in adapt.use:
+            raise UsageError(
+                "[adapt] folds holds validation clips out of the second round, but use has no 'val'"
+            )
+        for fold in range(1, adapt.folds + 1):
+            self.add(
+                f"{self.prefix}out-of-fold/{fold}/split",
+                "fold",
+                split=self.split,
+                folds=str(adapt.folds),
+                fold=fold,
+                purpose="out-of-fold",
+                out=self.own(f"out-of-fold/{fold}/split.h5"),
+            )
+
     def out_of_fold(self) -> list[str]:
         """Let every branch answer for validation clips that it was not trained on; return the logit stores.
 
@@ -323,22 +341,9 @@ class Planner:
         The pseudo-labels are those of the first round, whose models have not trained on validation either.
         """
         adapt = self.settings.adapt
-        if "val" not in adapt.use:
-            raise UsageError(
-                "[adapt] folds holds validation clips out of the second round, but use has no 'val'"
-            )
         use = [part for part in adapt.use if part != "val" or adapt.folds > 1]
         for fold in range(1, adapt.folds + 1):
             place, split = f"out-of-fold/{fold}", self.own(f"out-of-fold/{fold}/split.h5")
-            self.add(
-                f"{self.prefix}{place}/split",
-                "fold",
-                split=self.split,
-                folds=str(adapt.folds),
-                fold=fold,
-                purpose="out-of-fold",
-                out=split,
-            )
             for branch in self.settings.branches:
                 self.train(place, branch, use=use, split=split, pseudo=self.own("round1/pseudo.h5"))
                 self.predict(place, branch, "held", split=split)
@@ -403,6 +408,8 @@ class Planner:
 
     def loop(self) -> None:
         """Add the paper's loop: branches, vote, pseudo-labels, retraining, vote."""
+        if self.settings.adapt.folds and self.settings.adapt.rounds:
+            self.deal_validation()
         for round_number in range(1, 2 + self.settings.adapt.rounds):
             if round_number > 1:
                 self.adapt()
