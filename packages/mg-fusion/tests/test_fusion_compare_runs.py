@@ -76,6 +76,19 @@ def test_every_clip_is_fixed_broken_or_neither(sides: dict[str, Path]) -> None:
     assert (row["fixed"], row["broken"], row["support"], row["f1_first"]) == (2, 0, 2, 0.0)
 
 
+def test_intervals_keep_the_groups_together_that_are_given(sides: dict[str, Path], tmp_path: Path) -> None:
+    groups = tmp_path / "groups.csv"
+    rows = [f"{clip},{'anna' if number < 3 else 'ben'}" for number, clip in enumerate(IDS)]
+    groups.write_text("\n".join(["clip_id,group", *rows]))
+    found = compare(console=Talk(), **sides, groups=groups)
+    assert (found.data["groups"], found.data["grouped_by"]) == (2, "subject")
+    assert "] over 2 subjects, McNemar p" in found.text
+    assert {clip["group"] for clip in found.data["clips"]} == {"anna", "ben"}
+    groups.write_text("\n".join(["clip_id,group", *rows[:-1]]))
+    with pytest.raises(DataError, match="1 of 8 clips have no group, the first is 'c7'"):
+        compare(console=Talk(), **sides, groups=groups)
+
+
 def test_the_other_way_round_swaps_fixed_and_broken(sides: dict[str, Path]) -> None:
     there = compare(console=Talk(), **sides).data
     back = compare(console=Talk(), first=sides["second"], second=sides["first"], labels=sides["labels"]).data

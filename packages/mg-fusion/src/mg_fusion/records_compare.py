@@ -37,5 +37,18 @@ COMPARE = CommandSpec(
             role="input",
             type="path",
         ),
+        Param(
+            name="groups",
+            help="clips or split store, or csv clip_id,group: what the intervals keep together (default: the "
+            "people or videos that the run folders or a split in --labels know)",
+            role="input",
+            type="path",
+        ),
+        Param(
+            name="group_by",
+            help="what a clips store is asked for",
+            default="subject",
+            choices=("subject", "video"),
+        ),
     ),
 )

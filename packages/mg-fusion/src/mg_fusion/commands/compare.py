@@ -10,6 +10,7 @@ from mg_data.contract import Console, StageResult, UsageError
 from mg_data.store import publish_text
 from mg_fusion.report.comparison import compare_sides, open_sides, to_json
 from mg_fusion.table import percent, render_cells
+from mg_fusion.truth import read_groups
 
 # Rows of the table in the terminal; --json and the page have all classes.
 MOST_CLASSES = 12
@@ -23,6 +24,8 @@ def compare(
     out: Path | None = None,
     row: str = "",
     labels: Path | None = None,
+    groups: Path | None = None,
+    group_by: str = "subject",
 ) -> StageResult:
     """Run ``mg compare``; see its ``--help``.
 
@@ -31,7 +34,9 @@ def compare(
     """
     if row and not (Path(first).is_dir() or Path(second).is_dir()):
         raise UsageError("compare: --row is of metrics.json in run folders; two stores have none")
-    comparison = compare_sides(*open_sides(Path(first), Path(second), row, labels))
+    grouped = read_groups(groups, group_by) if groups is not None else None
+    sides = open_sides(Path(first), Path(second), row, labels)
+    comparison = compare_sides(*sides, grouped, group_by)
     data = to_json(comparison)
     for title, ids in (("first", data["missing"]["in_first"]), ("second", data["missing"]["in_second"])):
         if ids:

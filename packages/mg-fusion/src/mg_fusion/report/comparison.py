@@ -6,6 +6,8 @@ has is named and left out of every figure.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_data.contract import DataError, MgError, StoreError, UsageError
+from mg_data.contract import DataError, StoreError, UsageError
 from mg_data.store import PseudoStore
 from mg_fusion.compare import compare_results
 from mg_fusion.metrics import classification_metrics
@@ -170,11 +172,17 @@ def _side(path: Path, run: Run | None, truth: Truth, row: str) -> Side:
     )
 
 
-def compare_sides(first: Side, second: Side) -> Comparison:
+def compare_sides(
+    first: Side, second: Side, groups: Mapping[str, str] | None = None, by: str = "subject"
+) -> Comparison:
     """Compare two results on the labelled clips that both answer.
 
+    Args:
+        groups: clip id -> group, what the intervals keep together; None takes the subjects or videos that
+            the sides know, and single clips unless they know all. by: what one of them is called.
+
     Raises:
-        DataError: they have no clip in common.
+        DataError: they have no clip in common, or groups were given, but not of every clip.
     """
     ids, ours, theirs = np.intersect1d(
         first.scores.clip_ids, second.scores.clip_ids, assume_unique=True, return_indices=True
@@ -194,11 +202,13 @@ def compare_sides(first: Side, second: Side) -> Comparison:
     before, after = answers == truth
     alike = answers[0] == answers[1]
     state = np.select([after & ~before, before & ~after, ~before & ~alike, ~before], [0, 1, 2, 3], 4)
-    groups = {**second.groups, **first.groups}
-    try:
-        grouped = groups_of(ids, None, groups) if groups else None
-    except MgError:
-        grouped = None
+    grouped: NDArray[np.str_] | None = None
+    if groups is not None:
+        grouped = groups_of(ids, None, groups)
+    else:
+        groups, by = {**second.groups, **first.groups}, first.by or second.by
+        with contextlib.suppress(DataError):  # not of every clip
+            grouped = groups_of(ids, None, groups) if groups else None
     return Comparison(
         first=first,
         second=second,
@@ -211,7 +221,7 @@ def compare_sides(first: Side, second: Side) -> Comparison:
         missing=missing,
         result={
             **compare_results(second.scores.probs, first.scores.probs, truth, grouped),
-            "grouped_by": (first.by or second.by) if grouped is not None else "",
+            "grouped_by": by if grouped is not None else "",
         },
     )
 
