@@ -29,6 +29,12 @@ def test_help_imports_nothing_heavy() -> None:
     assert not modules_after(code).intersection((*HEAVY, "h5py", "numpy"))
 
 
+def test_the_list_of_commands_needs_no_objects_of_run_time() -> None:
+    modules = modules_after("from mg_data.cli.main import run\nassert run(['--help']) == 0")
+    assert "mg_data.contract.specs" in modules
+    assert "mg_data.contract.runtime" not in modules
+
+
 def test_all_plugins_load_without_torch() -> None:
     code = (
         "from mg_data.plugins import registry\n"

@@ -18,7 +18,6 @@ from mg_data.cli.console import TerminalConsole
 from mg_data.cli.records import GROUP_SUMMARIES, HOMES
 from mg_data.cli.text import one_line, printable
 from mg_data.contract.errors import MgError, PluginError, StoreError
-from mg_data.contract.runtime import StageResult
 from mg_data.contract.specs import CommandSpec
 from mg_data.plugins import Registry, registry, resolve
 from mg_data.plugins.registry import command_registry
@@ -37,6 +36,8 @@ def _invoke(spec: CommandSpec, values: dict[str, Any]) -> None:
 
 
 def _print(result: Any, as_json: bool) -> None:
+    from mg_data.contract.runtime import StageResult  # not for a listing of commands
+
     if not isinstance(result, StageResult):
         return
     if as_json:

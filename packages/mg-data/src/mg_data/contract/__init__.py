@@ -1,4 +1,10 @@
-"""What plugins and sibling packages may rely on. Imports nothing else of mg_data, and nothing heavy."""
+"""What plugins and sibling packages may rely on. Imports nothing else of mg_data, and nothing heavy.
+
+The objects of :mod:`mg_data.contract.runtime` are loaded when one of them is asked for: a plugin's records
+need none, and every start of ``mg`` reads the records of all plugins.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from mg_data.contract.errors import (
     DataError,
@@ -9,24 +15,6 @@ from mg_data.contract.errors import (
     UsageError,
 )
 from mg_data.contract.hookspecs import hookimpl
-from mg_data.contract.runtime import (
-    ClipSource,
-    Console,
-    DatasetImport,
-    Dropped,
-    FrameSource,
-    InputSpec,
-    Loss,
-    Modality,
-    ModelOutput,
-    PoseEstimator,
-    Progress,
-    PseudoLabels,
-    RawClip,
-    StageResult,
-    TargetScores,
-    Tracker,
-)
 from mg_data.contract.specs import (
     AdapterSpec,
     CommandSpec,
@@ -45,6 +33,26 @@ from mg_data.contract.specs import (
     WeightsSpec,
 )
 from mg_data.contract.version import CONTRACT_VERSION, ENTRY_POINT_GROUP
+
+if TYPE_CHECKING:
+    from mg_data.contract.runtime import (
+        ClipSource,
+        Console,
+        DatasetImport,
+        Dropped,
+        FrameSource,
+        InputSpec,
+        Loss,
+        Modality,
+        ModelOutput,
+        PoseEstimator,
+        Progress,
+        PseudoLabels,
+        RawClip,
+        StageResult,
+        TargetScores,
+        Tracker,
+    )
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -88,3 +96,15 @@ __all__ = [
     "WeightsSpec",
     "hookimpl",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mg_data.contract import runtime
+
+    return getattr(runtime, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
