@@ -23,12 +23,26 @@ from numpy.typing import NDArray
 
 from benchmarks.measuring import ratio_of_rounds, run_mg, run_mg_at_once
 from benchmarks.record_run import RESULTS, commit
+from mg_data.datasets.video_files import VideoFileFrames
 from mg_data.prepare.crop_video import ClipJob, CropOptions, VideoJob, crop_video
 from mg_data.store import open_clips
 from mg_data.video.crop import clip_extremes, steady_points, visible_points
 from mg_data.video.decode import count_frames, video_size
 
 SHARED = Path(os.environ.get("MG_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+class VideoFolder(VideoFileFrames):
+    """Videos of one folder, by their file names."""
+
+    def find(self, video_id: str) -> Path:
+        """Return the file of a video."""
+        return self.root / video_id
+
+
+def open_folder(root: Path, stream: str) -> VideoFolder:
+    """Open a folder (the ``frames`` factory of the jobs below)."""
+    return VideoFolder(root)
 
 
 def _corpus(folder: Path, videos: int, clips_per_video: int, size: str) -> Path:
@@ -88,15 +102,15 @@ def compare(path: Path, extent: NDArray[np.float64], rounds: int = 7) -> dict[st
     }
 
 
-def synthetic_speed(folder: Path) -> dict[str, Any]:
+def synthetic_speed(folder: Path, size: str = "1280x720", rounds: int = 7) -> dict[str, Any]:
     """Return :func:`compare` of a synthetic video of 720 x 1280 pixels, cut by its keypoints."""
-    corpus = _corpus(folder, 1, 8, "1280x720")
+    corpus = _corpus(folder, 1, 8, size)
     store = open_clips(corpus.with_suffix(".h5"))
     points = np.concatenate([visible_points(store.joints(row), store.columns) for row in range(len(store))])
     extent = clip_extremes(steady_points(points))
     assert extent is not None
     video_id = str(store.video_ids[0])
-    return compare(next(corpus.glob(f"**/{video_id}.mp4")), extent)
+    return compare(next(corpus.glob(f"**/{video_id}.mp4")), extent, rounds)
 
 
 def real_speed() -> dict[str, Any] | None:

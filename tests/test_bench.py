@@ -66,3 +66,11 @@ def test_an_unknown_record_is_named(suite: Any, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         suite.main(["start-up"])
     assert "unknown: start-up" in capsys.readouterr().err
+
+
+def test_decoding_and_cropping_are_compared_frame_for_frame(suite: Any, tmp_path: Path) -> None:
+    from benchmarks import crop
+
+    found = crop.synthetic_speed(tmp_path, "96x64", rounds=1)
+    assert found["frames"] > 100
+    assert found["ratio"] > 0
