@@ -55,9 +55,7 @@ class Precision:
 
     def __init__(self, amp: str, device: torch.device) -> None:
         if amp == "fp16" and device.type != "cuda":
-            raise UsageError(
-                f"recipe.amp = 'fp16' needs CUDA, the device is {device.type}: take 'auto'"
-            )
+            raise UsageError(f"recipe.amp = 'fp16' needs CUDA, the device is {device.type}: take 'auto'")
         self._dtype = _TYPES.get(amp)
         self._device = device.type
         self._scaler = torch.amp.GradScaler(device.type) if amp == "fp16" else None
