@@ -9,6 +9,7 @@ import numpy as np
 
 from mg_data.contract.errors import StoreError
 from mg_data.store.digest import content_digest
+from mg_data.store.heaps import check_heaps
 from mg_data.store.index import PathLike
 from mg_data.store.readers import open_store
 from mg_data.store.reading import attributes, guarded, open_file
@@ -72,6 +73,7 @@ def check_store(path: PathLike) -> str:
         StoreError: whatever is wrong, in one line.
     """
     with open_store(path) as store:
+        guarded(path, lambda: check_heaps(path, front=None))
         guarded(path, lambda: _check_lengths(store.file, path, len(store)))
         guarded(path, lambda: _check_offsets(store.file, path))
         stated = store.digest

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mg_data.contract.errors import StoreError
 from mg_data.store.columns import one_text, read_text, read_whole
 from mg_data.store.contained import check_contained
+from mg_data.store.heaps import check_heaps
 from mg_data.store.index import PathLike, check_clip_ids, match_rows
 from mg_data.store.mapped import MappedFile, MappedRows, map_rows, open_mapped
 from mg_data.store.provenance import Provenance
@@ -34,6 +35,7 @@ def open_file(path: PathLike) -> h5py.File:
     if name.is_dir():
         raise StoreError(path, "is a folder, not a store file")
     try:
+        check_heaps(name)
         # Files are immutable once published, so readers need no lock (and network mounts may have none).
         file = h5py.File(name, "r", locking=False)
     except PermissionError as error:
