@@ -119,14 +119,15 @@ def add_to_record(folder: Path, result: dict[str, Any], seed: str, guided: bool)
     kept: dict[str, Any] = {"kind": "fuzz", "reader": result["reader"], "runs": []}
     if path.exists():
         kept = json.loads(path.read_text())
-    described = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    commit = subprocess.run(described, cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+    sys.path.insert(0, str(HERE.parent.parent))
+    from benchmarks.record_run import commit
+
     run: dict[str, Any] = {
         "mode": "guided" if guided else "changes",
         "seed": seed,
         **{key: result[key] for key in ("cases", "seconds", "branches", "inputs") if key in result},
         "found": [finding["why"] for finding in result["findings"]],
-        "commit": commit or "unknown",
+        "commit": commit(),
     }
     path.write_text(json.dumps({**kept, "runs": [*kept["runs"], run]}, indent=2) + "\n")
 
