@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+#: seconds in which a guided worker ends by itself; a case may take 20 of them
+GRACE = 60.0
 #: what was found is kept here
 FOUND = HERE.parent.parent / "runs" / "fuzz"
 
@@ -49,7 +51,8 @@ def fuzz(
                 words += ["--seed", seed, "--first", str(first)]
                 words += ["--count", str(count)] if count is not None else []
             began = time.monotonic()
-            done = _work("fuzz_guided.py" if guided else "fuzz_worker.py", reader, words)
+            script = "fuzz_guided.py" if guided else "fuzz_worker.py"
+            done = _work(script, reader, words, left + GRACE if guided else None)
             took = time.monotonic() - began
             result = _result(part / "result.json")
             findings += result["findings"]
@@ -84,12 +87,27 @@ def fuzz(
     return {**total, "seconds": round(total["seconds"], 1), "findings": findings}
 
 
-def _work(script: str, reader: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+def _work(
+    script: str, reader: str, words: list[str], limit: float | None
+) -> subprocess.CompletedProcess[str]:
+    """Run a worker to its end. One that is done may hang in atheris' destructors: ended at the limit."""
     command = [sys.executable, str(HERE / script), reader, *words]
     fixed = {"OMP_NUM_THREADS": "1", "SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0"}
-    return subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | fixed, check=False, errors="replace"
-    )
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | fixed,
+        errors="replace",
+    ) as process:
+        try:
+            talk = process.communicate(timeout=limit)
+            code = process.returncode
+        except subprocess.TimeoutExpired:
+            process.kill()
+            talk, code = process.communicate(), 0
+    return subprocess.CompletedProcess(command, code, *talk)
 
 
 def _result(path: Path) -> dict[str, Any]:
