@@ -3,8 +3,8 @@
 ``python -m benchmarks.bench [RECORD ...] --work DIR`` runs the measurements of benchmarks/catalogue.py one
 after another, each in a process of its own on a machine that should do nothing else, and writes records.
 Peers get environments of their own in ``DIR/peers``. Then every ratio is printed beside that of the record
-that was there: one that got worse by more than 15 % is a regression, and the exit code is 1. Absolute seconds
-are not compared, as they belong to a machine.
+of the same kind of processor that was there: one that got worse by more than 15 % is a regression, and the
+exit code is 1. Absolute seconds are not compared, as they belong to a machine.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import MEASUREMENTS, RATIOS, Measurement, Ratio, load
+from benchmarks.machine import processor
 
 ROOT = Path(__file__).resolve().parent.parent
 WORSE = 0.15
@@ -102,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{len(chosen)} measurements, about {sum(m.minutes for m in chosen):.0f} minutes", flush=True)
     if os.getloadavg()[0] > 0.5:
         print(f"this machine is at work (load {os.getloadavg()[0]:.1f}): ratios will spread", file=sys.stderr)
-    before = {name: load(name) for name in known}
+    kind = processor()
+    before = {name: load(name, kind) for name in known}
     failed = []
     for measurement in chosen:
         words = words_of(measurement, given.work.absolute())
@@ -113,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             failed.append(measurement.module)
         print(f"{measurement.module}{': not measured' if measurement.module in failed else ''}", flush=True)
     measured = {m.record for m in chosen if m.module not in failed}
-    lines, worse = compare(before, {name: load(name) for name in measured})
+    lines, worse = compare(before, {name: load(name, kind) for name in measured})
     print("\n".join(["", *lines]))
     if worse:
         print(f"\n{len(worse)} of {len(lines)} got worse by more than {100 * WORSE:.0f} %", file=sys.stderr)

@@ -9,9 +9,6 @@ and as many clips as iMiGUE has for validation and for training. That answers ag
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 from collections.abc import Callable
@@ -20,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import machine, publish
 from benchmarks.peer import Peer, serve, time_call
 
 SIZES = {"777": 777, "13,670": 13_670}
@@ -118,7 +116,7 @@ def measure(environment: Path, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write results/calibration-speed.json."""
+    """Write results/PROCESSOR/calibration-speed.json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--peer", type=Path, help="environment of the peers")
     parser.add_argument("--rounds", type=int, default=5)
@@ -131,17 +129,16 @@ def main() -> None:
         parser.error(
             "no peers (--peer); make them by 'python tools/parity_calibration.py --environment FOLDER'"
         )
-    from benchmarks.record_run import RESULTS, commit
+    from benchmarks.record_run import commit
 
     result = {
         "kind": "calibration-speed",
         "command": f"python -m benchmarks.calibration_speed --peer ENVIRONMENT --rounds {given.rounds}",
         "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
+        "machine": machine("one thread"),
         **measure(given.peer.absolute(), given.rounds),
     }
-    (RESULTS / "calibration-speed.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("calibration-speed", result)
 
 
 if __name__ == "__main__":

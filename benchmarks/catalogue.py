@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks.record_run import RESULTS
@@ -16,7 +15,7 @@ class Ratio:
     """One ratio of a record.
 
     Args:
-        record: name of the file in ``results/``. what, beside: what is compared with what.
+        record: name of the file in ``results/PROCESSOR``. what, beside: what is compared with what.
         keys: where the number stands. range_keys: where its smallest and largest of the rounds stand;
             ``ratio_range`` beside the number if not given.
         wanted: such as ``>= 0.7``, empty where nothing is asked. larger_is_better: for regressions.
@@ -74,7 +73,7 @@ class Measurement:
 
     @property
     def record(self) -> str:
-        """Name of its file in ``results/``, without ``.json``."""
+        """Name of its file in ``results/PROCESSOR``, without ``.json``."""
         return self.module.replace("_", "-")
 
 
@@ -282,9 +281,9 @@ RATIOS = (
 )
 
 
-def load(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
-    """Return the record ``NAME.json`` of a folder, or None."""
-    path = folder / f"{name}.json"
+def load(name: str, kind: str) -> dict[str, Any] | None:
+    """Return the record ``NAME.json`` of a kind of processor, or None."""
+    path = RESULTS / kind / f"{name}.json"
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

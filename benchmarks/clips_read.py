@@ -8,7 +8,6 @@ checksum, later ones do not; a ratio is the time of the array over that of the s
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -17,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.machine import publish
 from benchmarks.measuring import ratio_of_rounds
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 from mg_data.store import ClipsStore, ClipsWriter, open_clips
 
 # (mean frames, keypoints, clips): clips have 2/3 to 4/3 of the mean.
@@ -90,7 +90,7 @@ def measure(frames: int, points: int, clips: int, repeats: int = 9) -> dict[str,
 
 
 def main() -> None:
-    """Write results/clips-read.json."""
+    """Write results/PROCESSOR/clips-read.json."""
     sizes = [measure(*size) for size in SIZES]
     slowest = min(sizes, key=lambda size: float(size["ratio"]))
     result = {
@@ -101,8 +101,7 @@ def main() -> None:
         **{key: slowest[key] for key in ("ratio", "ratio_range")},
         "sizes": sizes,
     }
-    (RESULTS / "clips-read.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("clips-read", result)
 
 
 if __name__ == "__main__":

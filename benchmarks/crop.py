@@ -21,8 +21,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import publish
 from benchmarks.measuring import ratio_of_rounds, run_mg, run_mg_at_once
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 from mg_data.datasets.video_files import VideoFileFrames
 from mg_data.prepare.crop_video import ClipJob, CropOptions, VideoJob, crop_video
 from mg_data.store import open_clips
@@ -159,7 +160,7 @@ def memory(folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Write results/crop.json."""
+    """Write results/PROCESSOR/crop.json."""
     with tempfile.TemporaryDirectory() as name:
         result: dict[str, Any] = {
             "kind": "crop",
@@ -173,9 +174,10 @@ def main() -> None:
         if "--quick" not in sys.argv:
             result["workers"] = workers(Path(name))
             result["memory"] = memory(Path(name))
-            text = json.dumps(result, indent=2) + "\n"
-            (RESULTS / "crop.json").write_text(text, encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    if "--quick" in sys.argv:
+        print(json.dumps(result, indent=2))
+    else:
+        publish("crop", result)
 
 
 if __name__ == "__main__":

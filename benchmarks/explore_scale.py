@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.machine import machine, publish
+from benchmarks.record_run import commit
 from benchmarks.report_scale import CLASSES, DATASET, PEOPLE, SEED, write_run
 from mg_data.labels import read_labels
 from mg_data.store import ClipsWriter, Provenance
@@ -99,14 +98,13 @@ def main() -> None:
         "kind": "explore-scale",
         "command": "python -m benchmarks.explore_scale",
         "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "seed": SEED,
         "wanted": {"start to first page": 2.0},
         "median_seconds": {key: round(statistics.median(row[key] for row in rounds), 4) for key in rounds[0]},
         "largest_seconds": {key: round(max(row[key] for row in rounds), 4) for key in rounds[0]},
     }
-    (RESULTS / "explore-scale.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(record["median_seconds"], indent=2))
+    publish("explore-scale", record)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ with what voting on arrays and on stores needs, and with every public name.
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
 import time
 from typing import Any
 
+from benchmarks.machine import publish
 from benchmarks.measuring import ratio_of_rounds
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 
 BASE = "import numpy, h5py"
 STATEMENTS = (
@@ -45,15 +45,14 @@ def measure(rounds: int = 15) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    """Write results/fusion-import.json."""
+    """Write results/PROCESSOR/fusion-import.json."""
     result = {
         "kind": "fusion-import",
         "command": "python -m benchmarks.fusion_import",
         "commit": commit(),
         "statements": measure(),
     }
-    (RESULTS / "fusion-import.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("fusion-import", result)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from benchmarks.machine import publish
 from benchmarks.measuring import ratio_of_rounds
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 
 CLASSES, MODELS = 32, 4
 # Rows written at a time, and different rows there are.
@@ -161,7 +162,7 @@ def measure(rows: int, rounds: int, folder: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    """Write results/fusion-scale.json."""
+    """Write results/PROCESSOR/fusion-scale.json."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -185,9 +186,7 @@ def main() -> None:
             "commit": commit(),
             **measure(given.rows, given.rounds, folder),
         }
-    path = RESULTS / ("fusion-scale.json" if given.rows == 1_000_000 else f"fusion-scale-{given.rows}.json")
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("fusion-scale" if given.rows == 1_000_000 else f"fusion-scale-{given.rows}", result)
 
 
 if __name__ == "__main__":

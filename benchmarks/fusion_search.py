@@ -28,8 +28,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import publish
 from benchmarks.measuring import ratio_of_rounds
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 from mg_fusion.search.bounds import TOLERANCE, best_settings
 from mg_fusion.search.fit import TEMPERATURE_GRID
 from mg_fusion.search.objective import VoteObjective, compositions
@@ -143,7 +144,7 @@ def mapped() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write results/fusion-search.json."""
+    """Write results/PROCESSOR/fusion-search.json."""
     if sys.argv[1:] == ["--mapped"]:
         print(json.dumps(mapped()))
         return
@@ -193,8 +194,7 @@ def main() -> None:
     words = [sys.executable, "-m", "benchmarks.fusion_search", "--mapped"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     result["fit_soft_vote, memory-mapped"] = json.loads(done.stdout)
-    (RESULTS / "fusion-search.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("fusion-search", result)
 
 
 if __name__ == "__main__":

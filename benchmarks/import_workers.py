@@ -7,14 +7,14 @@ can be faster on the machine.
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import publish
 from benchmarks.measuring import ratio_of_rounds, run_mg, run_mg_at_once
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 
 
 def _corpus(folder: Path, videos: int, clips_per_video: int) -> Path:
@@ -56,7 +56,7 @@ def measure(rounds: int = 2) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write results/import-workers.json."""
+    """Write results/PROCESSOR/import-workers.json."""
     result = {
         "kind": "import-workers",
         "what": "import of 40 videos, 8,000 clips: speed of two processes over one",
@@ -65,8 +65,7 @@ def main() -> None:
         "commit": commit(),
         **measure(),
     }
-    (RESULTS / "import-workers.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("import-workers", result)
 
 
 if __name__ == "__main__":

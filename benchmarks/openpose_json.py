@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import publish
 from benchmarks.measuring import ratio_of_rounds
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 from mg_data.datasets.openpose.importer import read_recording
 
 PARTS = {
@@ -114,7 +115,7 @@ def measure(rounds: int = 7, files: int = FILES) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write results/openpose-json.json."""
+    """Write results/PROCESSOR/openpose-json.json."""
     result = {
         "kind": "openpose-json",
         "command": "python -m benchmarks.openpose_json",
@@ -122,8 +123,7 @@ def main() -> None:
         "python": platform.python_version(),
         **measure(),
     }
-    (RESULTS / "openpose-json.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("openpose-json", result)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,25 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
+from benchmarks.machine import kinds
 from benchmarks.record_run import RESULTS
 
 NOT_RUN = "not run"
 
 
-def record(name: str) -> dict[str, Any] | None:
-    """Return ``results/NAME.json``, or None where that has not been run."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
-        return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+def record(name: str, part: str = "") -> dict[str, Any] | None:
+    """Return ``results/NAME.json``, else that of the first kind of processor; None if it has not been run.
+
+    Args:
+        part: a key that the record must have.
+    """
+    for folder in (RESULTS, *(RESULTS / kind for kind in kinds())):
+        path = folder / f"{name}.json"
+        if path.exists():
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if not part or part in found:
+                return found
+    return None
 
 
 def records(pattern: str) -> list[dict[str, Any]]:

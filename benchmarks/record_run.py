@@ -13,19 +13,22 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 METRICS = ("accuracy", "macro_f1", "mean_class_accuracy", "ece", "nll", "brier", "n", "yield", "precision")
 
 
 def commit() -> str:
-    """Return the commit of the tree, marked if it has changes."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"
+    """Return the commit of the tree, marked if it has changes besides records and the pages made of them."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    name = git("describe", "--always", "--abbrev=12", "--exclude=*")
+    others = (":!benchmarks/results", ":!docs")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *others)
+    return f"{name}-dirty" if changed else name or "unknown"
 
 
 def describe(folder: Path, command: str) -> dict[str, Any]:

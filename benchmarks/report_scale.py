@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import machine, publish
 from benchmarks.measuring import run_mg
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 from mg_data.labels import write_labels
 from mg_data.store import Provenance, clip_keys, write_features, write_logits, write_pseudo, write_split
 
@@ -189,7 +188,7 @@ def measure(words: list[object], out: Path, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write results/report-scale.json."""
+    """Write results/PROCESSOR/report-scale.json."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="folder to write the run into and leave")
@@ -205,7 +204,7 @@ def main() -> None:
             "kind": "report-scale",
             "command": "python -m benchmarks.report_scale",
             "commit": commit(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "machine": machine(),
             "seed": SEED,
             "clips": CLIPS,
             "classes": len(TRAIN),
@@ -216,8 +215,7 @@ def main() -> None:
             "report, PCA": measure(["report", folder, "--embedding", "pca"], out, given.rounds),
             "compare": measure(["compare", first, second, "--labels", labels], out, given.rounds),
         }
-    (RESULTS / "report-scale.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("report-scale", result)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,7 @@ A ratio is frames a second of the loader over frames a second of the limit; both
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -23,8 +20,9 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.machine import machine, publish
 from benchmarks.measuring import ratio_of_rounds
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 from mg_adapt.training.data import EpochBatches, TrainingClips, TrainingSamples, training_loader
 from mg_adapt.training.loading import raised
 from mg_data.store import StreamsWriter, Taint, open_streams
@@ -153,21 +151,20 @@ def measure(repeats: int = 7) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write results/rgb-loader.json."""
+    """Write results/PROCESSOR/rgb-loader.json."""
     found = measure()
     result = {
         "kind": "rgb-loader",
         "command": "python -m benchmarks.rgb_loader",
         "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "workers": WORKERS,
         "wanted": "ratio >= 0.7",
         **found["ratios"]["training"],
         "samples": SAMPLES,
         **found,
     }
-    (RESULTS / "rgb-loader.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("rgb-loader", result)
 
 
 if __name__ == "__main__":

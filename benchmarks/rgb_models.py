@@ -2,16 +2,14 @@
 
 Parts: ``forward`` (ours against the library's module with the same weights, both from bytes to logits),
 ``layout`` (training steps with and without channels-last), ``compile`` (eager against ``torch.compile``,
-where its back end finds a C++ compiler). Each part replaces its own section of results/rgb-models.json. The
-sides of a ratio take turns; the ratio is the median over rounds.
+where its back end finds a C++ compiler). Each part replaces its own section of
+results/PROCESSOR/rgb-models.json. The sides of a ratio take turns; the ratio is the median over rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,8 +18,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.machine import machine, publish, record_path
 from benchmarks.measuring import ratio_of_rounds
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 from mg_data.contract import InputSpec
 from mg_data.plugins import registry, resolve
 
@@ -171,7 +170,7 @@ PARTS = {"forward": forward, "layout": layout, "compile": compiled}
 
 
 def main() -> None:
-    """Write results/rgb-models.json."""
+    """Write results/PROCESSOR/rgb-models.json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=9)
@@ -179,13 +178,13 @@ def main() -> None:
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"unknown part: {', '.join(sorted(unknown))} (known: {', '.join(PARTS)})")
     torch.set_num_threads(THREADS)
-    path = RESULTS / "rgb-models.json"
+    path = record_path("rgb-models")
     result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     result |= {
         "kind": "rgb-models",
         "command": "python -m benchmarks.rgb_models",
         "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {THREADS} threads",
+        "machine": machine(f"{THREADS} threads"),
         "torch": torch.__version__,
         "seed": SEED,
         "inputs": "random bytes by the seed",
@@ -193,8 +192,7 @@ def main() -> None:
     }
     for part in given.parts or PARTS:
         result[part] = {**PARTS[part](given.rounds), "commit": commit(), "rounds": given.rounds}
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("rgb-models", result)
 
 
 if __name__ == "__main__":

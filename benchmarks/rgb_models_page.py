@@ -2,50 +2,53 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-PATH = Path(__file__).parent / "results" / "rgb-models.json"
+from benchmarks.page_parts import record
+
+PARTS = ("forward", "layout", "compile")
 
 
 def section() -> list[str]:
     """Return the section's lines; a part that has not been measured reads "not run"."""
     lines = ["", "## Video models: speed", ""]
-    if not PATH.exists():
-        return [*lines, "not run"]
-    record: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
+    found = {part: record("rgb-models", part) for part in PARTS}
     lines += [
         "Medians over rounds in which the sides take turns; random bytes, one clip for forward passes;",
-        f"{record['machine']}, torch {record['torch']}; `{record['command']}`.",
+        "`python -m benchmarks.rgb_models`.",
     ]
     lines += [
         "",
         "| forward, float32 | torchvision, ms | ours, ms | ratio (wanted >= 0.98) | channels-last, ms |",
     ]
     lines.append("|---|---|---|---|---|")
-    for name, row in _rows(record, "forward"):
+    for name, row in _rows(found, "forward"):
         cells = [f"{name} ({row['sample']})", f"{row['torchvision_ms']:.0f}", f"{row['ours_ms']:.0f}"]
         last = f"{row['channels_last_ms']:.0f}" if "channels_last_ms" in row else "-"
         lines.append(f"| {' | '.join(cells)} | {row['ratio']:.3f} | {last} |")
     lines += ["", "| training step, preset `small` | contiguous, ms | channels-last, ms | speed-up |"]
     lines.append("|---|---|---|---|")
-    for name, row in _rows(record, "layout"):
+    for name, row in _rows(found, "layout"):
         cells = [f"{name} ({row['sample']})", f"{row['contiguous_ms']:.0f}", f"{row['channels_last_ms']:.0f}"]
         lines.append(f"| {' | '.join(cells)} | {row['speed_up']:.2f} |")
     lines += ["", "| `torch.compile`, forward | eager, ms | compiled, ms | speed-up | first call, s |"]
     lines.append("|---|---|---|---|---|")
-    for name, row in _rows(record, "compile"):
+    for name, row in _rows(found, "compile"):
         if "not run" in row:
             lines.append(f"| {name} | not run: {row['not run']} | | | |")
             continue
         cells = [f"{name} ({row['sample']})", f"{row['eager_ms']:.0f}", f"{row['compiled_ms']:.0f}"]
         lines.append(f"| {' | '.join(cells)} | {row['speed_up']:.2f} | {row['compile_seconds']:.0f} |")
-    commits = {record[part]["commit"] for part in ("forward", "layout", "compile") if part in record}
-    return [*lines, "", f"Commit {', '.join(sorted(commits))}."]
+    made = [
+        f"{part}: {kept['machine']}, torch {kept['torch']}, commit {kept[part]['commit']}"
+        for part, kept in found.items()
+        if kept is not None
+    ]
+    return [*lines, "", "; ".join(made) + "."]
 
 
-def _rows(record: dict[str, Any], part: str) -> list[tuple[str, dict[str, Any]]]:
-    if part not in record:
+def _rows(found: dict[str, dict[str, Any] | None], part: str) -> list[tuple[str, dict[str, Any]]]:
+    record = found[part]
+    if record is None:
         return []
     return [(name, row) for name, row in record[part].items() if isinstance(row, dict)]

@@ -9,15 +9,14 @@ median over rounds; the best of each side is kept as well, as other work on a ma
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import machine, publish
 from benchmarks.measuring import ratio_of_rounds
 from benchmarks.peer import Peer, serve, time_call
 
@@ -241,7 +240,7 @@ def roofline(ours: dict[str, Callable[[], Any]], seconds: Any, single: Any) -> d
 
 
 def main() -> None:
-    """Write results/skeleton-speed.json."""
+    """Write results/PROCESSOR/skeleton-speed.json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--peer", type=Path, help="environment of the reference")
     parser.add_argument("--rounds", type=int, default=7)
@@ -258,21 +257,20 @@ def main() -> None:
             "skeleton_speed: no reference (--peer); make it by 'python tools/parity.py --environment FOLDER'"
         )
         return
-    from benchmarks.record_run import RESULTS, commit
+    from benchmarks.record_run import commit
 
     before = os.getloadavg()
     result = {
         "kind": "skeleton-speed",
         "command": f"python -m benchmarks.skeleton_speed --peer ENVIRONMENT --rounds {given.rounds}",
         "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {THREADS} threads",
+        "machine": machine(f"{THREADS} threads"),
         "load_before": before,
         "goals": GOALS,
         **measure(given.peer.absolute(), given.rounds),
         "load_after": os.getloadavg(),
     }
-    (RESULTS / "skeleton-speed.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("skeleton-speed", result)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from benchmarks.page_parts import NOT_RUN, record
 
-PATH = Path(__file__).parent / "results" / "skeleton-speed.json"
 # Measurement -> what it is, and which goal it has.
 PEER_ROWS = (
     ("joints/figure", "heatmaps of keypoints, 68 x 48 x 56 x 56, a figure", "joints"),
@@ -27,20 +24,20 @@ OWN_ROWS = (
 def section() -> list[str]:
     """Return the section's lines."""
     lines = ["", "## Skeleton models: speed", ""]
-    if not PATH.exists():
-        return [*lines, "not run"]
-    record: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
-    goals = record["goals"]
+    found = record("skeleton-speed")
+    if found is None:
+        return [*lines, NOT_RUN]
+    goals = found["goals"]
     lines += [
         "Beside mmaction2 1.2.0 in an environment of its own, the same inputs, sides in turns; float32,",
-        f"{record['machine']}. Medians; in brackets the best round of each side, as other work on a",
-        f"machine only adds time. Commit {record['commit']}, `{record['command']}`.",
+        f"{found['machine']}. Medians; in brackets the best round of each side, as other work on a",
+        f"machine only adds time. Commit {found['commit']}, `{found['command']}`.",
         "",
         "| what | mmaction2, ms | ours, ms | ratio | wanted |",
         "|---|---|---|---|---|",
     ]
     for name, what, goal in PEER_ROWS:
-        row = record[name]
+        row = found[name]
         theirs = f"{row['peer_ms']:.0f} ({row['best_peer_ms']:.0f})"
         ours = f"{row['ours_ms']:.1f} ({row['best_ours_ms']:.1f})"
         ratio = f"{row['ratio']:.1f} ({row['best_ratio']:.1f})"
@@ -51,12 +48,12 @@ def section() -> list[str]:
         "|---|---|---|---|---|",
     ]
     for name, what, goal in OWN_ROWS:
-        row = record[name]
+        row = found[name]
         lines.append(
             f"| {what} | {row['stgcn_clips_per_second']:.1f} | {row['stcnn_clips_per_second']:.1f} | "
             f"{row['ratio']:.1f} ({row['best_ratio']:.1f}) | {_wanted(goals, goal)} |"
         )
-    rates = record["roofline"]["gflops_per_second"]
+    rates = found["roofline"]["gflops_per_second"]
     product = rates["matrix-product"]
     cells = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items() if name != "matrix-product")
     return [

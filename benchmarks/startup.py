@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
 import time
 from typing import Any
 
+from benchmarks.machine import publish
 from benchmarks.measuring import ratio_of_rounds
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 
 COMMANDS = {
     "import click": [sys.executable, "-c", "import click"],
@@ -32,10 +32,9 @@ def measure(rounds: int = 25) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write results/startup.json."""
+    """Write results/PROCESSOR/startup.json."""
     result = {"kind": "startup", "command": "python -m benchmarks.startup", "commit": commit(), **measure()}
-    (RESULTS / "startup.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("startup", result)
 
 
 if __name__ == "__main__":

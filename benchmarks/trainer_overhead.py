@@ -12,11 +12,9 @@ process is read after each epoch.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import multiprocessing
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -28,7 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.machine import machine, publish
+from benchmarks.record_run import commit
 from benchmarks.skeleton_utd import prepare
 from mg_adapt.branch import build_losses, build_model, open_modality, probe_feature_dim
 from mg_adapt.choice import resolve_branch
@@ -208,7 +207,7 @@ def measure(work: Path, epochs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write results/trainer-overhead.json."""
+    """Write results/PROCESSOR/trainer-overhead.json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--work", type=Path, required=True, help="folder of the stores; made if missing")
     parser.add_argument(
@@ -223,7 +222,7 @@ def main() -> None:
         "kind": "trainer-overhead",
         "command": f"python -m benchmarks.trainer_overhead --work DIR --epochs {given.epochs}",
         "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
+        "machine": machine("one thread"),
         "torch": torch.__version__,
         "seed": SEED,
         "inputs": {name: digests[name] for name in ("clips.h5", "standard.h5")},
@@ -234,8 +233,7 @@ def main() -> None:
         **measure(given.work, given.epochs),
         "load_after": os.getloadavg(),
     }
-    (RESULTS / "trainer-overhead.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("trainer-overhead", result)
 
 
 if __name__ == "__main__":

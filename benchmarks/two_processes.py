@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,8 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import machine, publish
 from benchmarks.measuring import ratio_of_rounds
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 from benchmarks.skeleton_utd import prepare
 
 PROCESSES = 2
@@ -98,7 +98,7 @@ def measure(work: Path, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write results/two-processes.json."""
+    """Write results/PROCESSOR/two-processes.json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--work", type=Path, required=True, help="folder of the stores; made if missing")
     parser.add_argument(
@@ -113,7 +113,7 @@ def main() -> None:
         "kind": "two-processes",
         "command": f"python -m benchmarks.two_processes --work DIR --rounds {given.rounds}",
         "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread a process",
+        "machine": machine("one thread a process"),
         "seed": 0,
         "inputs": {name: digests[name] for name in ("clips.h5", "standard.h5")},
         "model": " ".join(MODEL),
@@ -124,8 +124,7 @@ def main() -> None:
         **measure(given.work, given.rounds),
         "load_after": os.getloadavg(),
     }
-    (RESULTS / "two-processes.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("two-processes", result)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ writes it (all digits, named cells), and one has an empty cell, so that python-c
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -17,8 +16,9 @@ from typing import Any
 import numpy as np
 import openpyxl
 
+from benchmarks.machine import publish
 from benchmarks.measuring import ratio_of_rounds
-from benchmarks.record_run import RESULTS, commit
+from benchmarks.record_run import commit
 from mg_data.datasets.imigue.files import read_openpose_xlsx
 from mg_data.datasets.synthetic.xlsx import write_xlsx
 
@@ -68,7 +68,7 @@ def measure(path: Path, repeats: int = 3) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write results/xlsx-import.json."""
+    """Write results/PROCESSOR/xlsx-import.json."""
     with tempfile.TemporaryDirectory() as folder:
         files = {name: measure(path) for name, path in write(Path(folder)).items()}
     slowest = min((files[name] for name in ("synthetic", "openpyxl")), key=lambda file: float(file["ratio"]))
@@ -82,8 +82,7 @@ def main() -> None:
         **{key: slowest[key] for key in ("ratio", "ratio_range")},
         "files": files,
     }
-    (RESULTS / "xlsx-import.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    publish("xlsx-import", result)
 
 
 if __name__ == "__main__":

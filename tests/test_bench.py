@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,27 @@ def suite(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_every_ratio_stands_in_its_record(suite: Any) -> None:
+    from benchmarks.machine import kinds
+
     missing = [
-        (ratio.record, ratio.keys)
+        (kind, ratio.record, ratio.keys)
+        for kind in kinds()
         for ratio in suite.RATIOS
-        if (record := suite.load(ratio.record)) is not None and ratio.find(record) is None
+        if (record := suite.load(ratio.record, kind)) is not None and ratio.find(record) is None
     ]
+    assert kinds()
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [("fpu avx avx2", "avx2"), ("avx2 avx512f", "avx512"), ("avx2 avx512f amx_tile", "amx"), ("", "")],
+)
+def test_records_are_kept_by_the_kind_of_processor(suite: Any, tmp_path: Path, flags: str, kind: str) -> None:
+    from benchmarks.machine import processor
+
+    (tmp_path / "cpuinfo").write_text(f"model name : anything\nflags : {flags}\n")
+    assert processor(tmp_path / "cpuinfo") == (kind or platform.machine().lower())
 
 
 def test_every_record_has_a_measurement_that_can_be_run(suite: Any) -> None:

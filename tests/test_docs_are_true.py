@@ -72,7 +72,7 @@ def test_every_record_is_read_for_a_page(monkeypatch: pytest.MonkeyPatch) -> Non
     zoo_page.page()
     bench_page.page()
     fuzz_page.page()
-    records = set((ROOT / "benchmarks" / "results").glob("*.json"))
+    records = set((ROOT / "benchmarks" / "results").rglob("*.json"))
     assert records
     assert {path.name for path in records - read} == set()
 
