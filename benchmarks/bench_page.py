@@ -12,7 +12,7 @@ from benchmarks.page_parts import NOT_RUN
 # Why a ratio is below what was wanted, where that is known: (record, keys) -> the reason.
 LIMITS = {
     ("startup", ("ratio",)): (
-        "what is left are importlib.metadata, pluggy and the contract's dataclasses, about a tenth each; there "
+        "what is left are importlib.metadata, pluggy and the contract's dataclasses; there "
         "the project's files were compiled anew by each process, as Python had been told to write none"
     ),
     ("crop", ("intel_asl_640x480", "ratio")): "small frames decode fast: encoding the crop counts",
