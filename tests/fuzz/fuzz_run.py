@@ -69,6 +69,8 @@ def fuzz(
             shutil.copy(part / "work" / now["file"], kept)
             hung = "Timeout (" in done.stderr
             why = "took too long" if hung else f"killed the process (exit code {done.returncode})"
+            if " in mutate\n" in done.stderr:  # no reader was at work
+                why += ", while a damaged file was changed further"
             facts = {"why": why, "index": now["index"], "file": str(kept), "trace": done.stderr[-3000:]}
             findings.append({**facts, "times": 1})
             total["cases"] += now["index"] + 1 - first
