@@ -122,7 +122,8 @@ def test_a_failure_keeps_what_was_finished(folder: Path) -> None:
     assert call(folder)[1] == ["c"]
 
 
-def test_an_interrupt_of_the_run_alone_records_what_is_at_work(folder: Path) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_of_the_run_alone_records_what_is_at_work(folder: Path, times: int) -> None:
     process = subprocess.Popen(
         [sys.executable, folder.parent / "driver.py", folder, json.dumps({"b": {"speed": "slow"}})],
         env={**os.environ, "PYTHONPATH": str(folder.parent / "site")},
@@ -136,10 +137,13 @@ def test_an_interrupt_of_the_run_alone_records_what_is_at_work(folder: Path) -> 
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
-    (folder / "go on").touch()
+    if times == 1:
+        (folder / "go on").touch()
+    else:
+        process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in told
-    assert call(folder)[1] == ["c"]
+    assert call(folder)[1] == (["c"] if times == 1 else ["b", "c"])
 
 
 def test_a_copied_run_folder_answers_for_its_own_files(folder: Path) -> None:

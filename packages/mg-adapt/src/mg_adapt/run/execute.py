@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ class Runner:
 
         Raises:
             MgError: what the first failing step raised; steps at work are finished first.
-            KeyboardInterrupt: likewise; a second one does not wait.
+            KeyboardInterrupt: likewise; a second one ends the steps at work.
         """
         needs = dependencies(steps, self.known)
         waiting = list(steps)
@@ -167,9 +167,13 @@ class Runner:
                 except KeyboardInterrupt as error:
                     # Ctrl-C in a terminal reaches the workers too; one sent to this process alone does not.
                     if isinstance(failure, KeyboardInterrupt):
+                        for worker in active_children():
+                            worker.terminate()
                         raise
                     failure = error
-                    self.console.warn("interrupted: what is at work is waited for, then recorded")
+                    self.console.warn(
+                        "interrupted: steps at work are finished first; a second time ends them"
+                    )
                     continue
                 for future in done:
                     step, key = running.pop(future)
