@@ -80,13 +80,14 @@ def hdf5() -> Finding:
 
 
 def torch() -> Finding:
-    """Version and build of torch."""
+    """Version and build of torch, and the widest vectors it computes with on this processor."""
     found = _optional("torch")
     if found is None:
         return Finding("info", "not installed (training and prediction need it; fusion does not)")
     cuda = getattr(found.version, "cuda", None)
     build = f"built for CUDA {cuda}" if cuda else "CPU build"
-    return Finding("good", f"{found.__version__}, {build}, {found.get_num_threads()} threads")
+    vectors = found.backends.cpu.get_cpu_capability()
+    return Finding("good", f"{found.__version__}, {build}, {found.get_num_threads()} threads, {vectors}")
 
 
 def torchvision() -> Finding:
