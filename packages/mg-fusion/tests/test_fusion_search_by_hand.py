@@ -12,7 +12,8 @@ from mg_fusion.convex import lowest_nll, model_minimum
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.intervals import bootstrap_interval, group_index, metric_intervals
 from mg_fusion.minimise import fit_linear, minimise
-from mg_fusion.search.objective import undominated
+from mg_fusion.search.climb import _moves, _random_starts, climb
+from mg_fusion.search.objective import VoteObjective, undominated
 from mg_fusion.vote import softmax
 
 RIGHT, WRONG = [0.8, 0.2], [0.4, 0.6]
@@ -285,3 +286,63 @@ def test_a_class_is_ruled_out_by_one_that_every_answering_model_ranks_above_it()
                 # Also of a clip that nobody answers: all is 0, and the answer the first class.
                 by_place = any(all(row[a] >= row[b] for row in answering) for a in range(b))
                 assert found[clip, b] == (not strictly and not by_place)
+
+
+def plain_climb(
+    clips: VoteObjective, taus: Any, step: float, metric: Any, restarts: int, seed: int
+) -> tuple[float, int, int]:
+    """Return best value, settings tried and settings tied for best, of the ascent as it is described."""
+    tried: dict[tuple[float, ...], float] = {}
+
+    def judge(tau: float, weights: Any) -> tuple[float, float]:
+        probs = clips.probabilities(tau)
+        value = float(clips.evaluate(metric, probs, weights[None])[0])
+        tried[(tau, *np.round(weights, 12))] = value
+        return value, float(clips.evaluate("nll", probs, weights[None])[0])
+
+    def higher(one: tuple[float, float], other: tuple[float, float]) -> bool:
+        return one[0] > other[0] + 1e-12 or (abs(one[0] - other[0]) <= 1e-12 and one[1] > other[1])
+
+    for tau in taus:
+        corners = list(np.eye(clips.models))
+        probs = clips.probabilities(tau)
+        alone = [
+            tuple(float(clips.evaluate(name, probs, corner[None])[0]) for name in (metric, "nll"))
+            for corner in corners
+        ]
+        single = max(range(clips.models), key=lambda model: (round(alone[model][0], 12), alone[model][1]))
+        likely = lowest_nll(clips.truths(probs), clips.present)
+        random = _random_starts(clips.models, restarts, round(1 / step), seed)
+        for start in (np.full(clips.models, 1 / clips.models), corners[single], likely, *random):
+            current, score = start, judge(tau, start)
+            while score[0] > -np.inf:  # else a clip has no answer at all: no start
+                moves = [(judge(tau, weights), weights) for weights in _moves(current, step)]
+                best, reached = moves[0]
+                for value, weights in moves[1:]:
+                    if higher(value, best):
+                        best, reached = value, weights
+                if best[0] <= score[0] + 1e-12 and (best[0] < score[0] - 1e-12 or best[1] <= score[1] + 1e-6):
+                    break
+                current, score = reached, best
+    top = max(tried.values())
+    return top, len(tried), sum(value >= top - 1e-12 for value in tried.values())
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_ascent_is_the_one_that_is_described(metric: Any, absent: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, 14)
+    logits = rng.normal(0, 1.5, (4, 14, 3)) + np.eye(3)[labels]
+    present = np.ones((4, 14), dtype=np.bool_)
+    if absent:
+        present[rng.integers(0, 4, 6), np.arange(6)] = False
+        logits[~present] = 0.0
+    clips, taus = VoteObjective(logits, labels, present), np.array([0.7, 1.5])
+    found = climb(clips, taus, 0.25, metric, restarts=2, seed=seed)
+    assert (found.best, found.settings, found.tied) == plain_climb(clips, taus, 0.25, metric, 2, seed)
+    # The whole step is one corner or another.
+    assert (
+        climb(clips, taus, 1.0, metric, restarts=3).settings == plain_climb(clips, taus, 1.0, metric, 3, 0)[1]
+    )

@@ -48,6 +48,7 @@ def climb(
 
     At each temperature it starts from equal weights, the best single model, the weights of lowest NLL and
     ``restarts`` random ones; the best of all summits is found, which need not be the best of all settings.
+    A start that leaves a clip without an answer is passed over.
 
     Args:
         objective: of clips that some model answers, so that equal weights answer them all.
