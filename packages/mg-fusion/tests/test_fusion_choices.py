@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ from mg_fusion import fit_soft_vote, soft_vote
 from mg_fusion.convex import lowest_nll
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.metrics import classification_metrics
-from mg_fusion.search.choosing import Plan, check_plan, choose
+from mg_fusion.search.choosing import _WORTH_COMPILING as WORTH
+from mg_fusion.search.choosing import Plan, _judge, check_plan, choose
 from mg_fusion.search.climb import _moves, _random_starts, climb
 from mg_fusion.search.fit import _best_single
 from mg_fusion.search.found import middle
@@ -391,3 +394,56 @@ def test_a_tie_of_two_models_goes_to_the_first_class_and_unseen_classes_count_no
     assert clips.answers(probs, half).tolist() == [[0], [0]]
     # Of the two classes that occur, one has F1 = 2 / (1 + 2).
     assert clips.evaluate("macro_f1", probs, half).tolist() == pytest.approx([1 / 3])
+
+
+@pytest.mark.parametrize(
+    ("engine", "metric", "work", "installed", "loaded", "taken"),
+    [
+        ("numpy", "accuracy", WORTH, True, True, False),
+        ("numba", "nll", WORTH, True, True, False),
+        ("auto", "nll", WORTH, True, True, False),
+        ("numba", "accuracy", 1, True, False, True),
+        ("auto", "macro_f1", WORTH, True, False, True),
+        ("auto", "accuracy", WORTH - 1, True, False, False),
+        ("auto", "accuracy", 1, True, True, True),
+        ("auto", "accuracy", WORTH, False, True, False),
+    ],
+)
+def test_the_fast_engine_is_taken_where_it_is_worth_its_start(
+    monkeypatch: pytest.MonkeyPatch,
+    engine: Any,
+    metric: Any,
+    work: int,
+    installed: bool,
+    loaded: bool,
+    taken: bool,
+) -> None:
+    asked: list[str] = []
+
+    def find_spec(name: str) -> object:
+        asked.append(name)
+        return object() if installed else None
+
+    fast = SimpleNamespace(judge_of=lambda metric: f"judge of {metric}")
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
+    monkeypatch.setitem(sys.modules, "mg_fusion.search.fast", fast)
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    if loaded:
+        monkeypatch.setitem(sys.modules, "numba", fast)
+    assert _judge(engine, metric, work) == (f"judge of {metric}" if taken else None)
+    assert set(asked) <= {"numba"}
+
+
+@pytest.mark.parametrize("error", [ImportError("no llvm"), RuntimeError("no folder for it")])
+def test_a_fast_engine_that_cannot_be_had_is_said_if_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    class Broken:
+        def __getattr__(self, name: str) -> object:
+            raise error
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "mg_fusion.search.fast", Broken())
+    assert _judge("auto", "accuracy", WORTH) is None
+    with pytest.raises(SettingError, match=f"engine: 'numba' cannot be used: .*{error}.*fast"):
+        _judge("numba", "accuracy", WORTH)
