@@ -117,7 +117,7 @@ unfold beyond their claims.
   killed a process so far; the numbers above are small for such libraries. Once h5py died where the fuzzer
   itself wrote into a damaged file.
 - HDF5 2.0 reads a global heap (texts) whose damaged size leads to itself for ever. The first 16 MiB of
-  every file are looked through for such heaps when it is opened, all of it by `mg data check`.
+  every file are looked through for such heaps when it is opened, all of it by `mg store check`.
 - HDF5 asks the system for the memory that a damaged header claims before it looks at the file; the
   attempt fails and the file is refused, or the memory is never touched.
 - A store that another program packed (gzip) may unfold to 64 MiB, or to 200 times its size.
