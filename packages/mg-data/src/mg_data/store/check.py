@@ -8,11 +8,12 @@ import h5py
 import numpy as np
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.attributes import attributes
 from mg_data.store.digest import content_digest
 from mg_data.store.heaps import check_heaps
 from mg_data.store.index import PathLike
 from mg_data.store.readers import open_store
-from mg_data.store.reading import attributes, guarded, open_file
+from mg_data.store.reading import guarded, open_file
 
 # Offsets -> what they divide; a later minor version may have others.
 _RAGGED = {"indptr": "values", "frame_indptr": "bytes", "clip_indptr": "box"}

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.attributes import attributes
 from mg_data.store.columns import check_length, read_limits, read_text, read_whole
 from mg_data.store.index import PathLike, check_class_names, check_clip_ids
 from mg_data.store.provenance import Provenance
 from mg_data.store.ragged import RaggedColumn
-from mg_data.store.reading import StoreFile, attributes
+from mg_data.store.reading import StoreFile
 from mg_data.store.writing import StreamingWriter
 
 

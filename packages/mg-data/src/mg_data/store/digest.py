@@ -17,6 +17,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mg_data.store.attributes import attribute_names
+
 # Gather this many values at a time, so that digesting needs little memory.
 _BLOCK_VALUES = 1 << 22
 _BLOCK_TEXTS = 1 << 16
@@ -32,8 +34,8 @@ def _json_default(value: Any) -> Any:
     raise TypeError(f"attribute of type {type(value).__name__} cannot be digested")
 
 
-def _attributes(attributes: h5py.AttributeManager) -> bytes:
-    listing = {name: attributes[name] for name in sorted(attributes)}
+def _attributes(item: h5py.Group | h5py.Dataset) -> bytes:
+    listing = {name: item.attrs[name] for name in attribute_names(item)}
     return json.dumps(listing, sort_keys=True, default=_json_default, ensure_ascii=False).encode()
 
 
@@ -132,7 +134,7 @@ def content_digest(file: h5py.File, *, ascending: bool = False) -> str:
     for path, item in sorted(paths, key=lambda pair: pair[0]):
         if path == "provenance" or path.startswith("provenance/"):
             continue
-        attributes = _attributes(item.attrs)
+        attributes = _attributes(item)
         if isinstance(item, h5py.Group):
             if attributes != b"{}":
                 digest.update(f"group\0{path}\0".encode() + attributes + b"\0")

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.attributes import attribute_names
 from mg_data.store.index import PathLike
 from mg_data.store.provenance import Provenance
 from mg_data.store.readers import open_store
@@ -107,7 +108,7 @@ def _shape(store: StoreFile) -> dict[str, Any]:
     def visit(name: str, item: Any) -> None:
         if name.split("/", 1)[0] in _WHOLE:
             return
-        facts[f"attributes of /{name}"] = {key: _plain(item.attrs[key]) for key in sorted(item.attrs)}
+        facts[f"attributes of /{name}"] = {key: _plain(item.attrs[key]) for key in attribute_names(item)}
         if isinstance(item, h5py.Dataset):
             facts[f"type of /{name}"] = (str(item.dtype), item.shape[1:])
 
@@ -196,8 +197,8 @@ def _provenance(stores: Sequence[StoreFile], partial: bool) -> Provenance:
 def _copy_group_attributes(source: h5py.File, target: h5py.File) -> None:
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Group) and name.split("/", 1)[0] not in _WHOLE:
-            for key, value in item.attrs.items():
-                target.require_group(name).attrs[key] = value
+            for key in attribute_names(item):
+                target.require_group(name).attrs[key] = item.attrs[key]
 
     source.visititems(visit)
 
@@ -229,5 +230,5 @@ def _copy(stores: Sequence[StoreFile], name: str, target: StoreWriter) -> None:
                 end = written.shape[0] + len(block)
                 written.resize(end, axis=0)
                 written[end - len(block) :] = block
-    for key, value in first.attrs.items():
-        written.attrs[key] = value
+    for key in attribute_names(first):
+        written.attrs[key] = first.attrs[key]

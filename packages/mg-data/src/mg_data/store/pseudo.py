@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.attributes import attributes
 from mg_data.store.columns import check_length, read_numbers, read_whole
 from mg_data.store.index import PathLike, check_class_names, check_clip_ids, text_array
 from mg_data.store.provenance import Provenance
-from mg_data.store.reading import StoreFile, attributes
+from mg_data.store.reading import StoreFile
 from mg_data.store.score_checks import check_labels, write_index
 from mg_data.store.taint import Taint
 from mg_data.store.writing import create_store

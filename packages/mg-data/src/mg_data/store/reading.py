@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.attributes import attributes
 from mg_data.store.columns import one_text, read_text, read_whole
 from mg_data.store.contained import check_contained
 from mg_data.store.heaps import check_heaps
@@ -55,22 +56,6 @@ def open_file(path: PathLike) -> h5py.File:
         file.close()
         raise
     return file
-
-
-def attributes(item: h5py.File | h5py.Group | h5py.Dataset) -> dict[str, Any]:
-    """Return an object's attributes; texts as ``str``, those of fixed length (C, MATLAB ...) too.
-
-    Raises:
-        StoreError: they are damaged.
-    """
-    try:
-        return {
-            name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-            for name, value in item.attrs.items()
-        }
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = f"is damaged: the attributes of {item.name} cannot be read"
-        raise StoreError(item.file.filename, reason, "write or copy it again") from error
 
 
 def _check_header(file: h5py.File, path: PathLike) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.attributes import attributes
 from mg_data.store.columns import one_text, read_text
 from mg_data.store.index import PathLike, check_class_names
 from mg_data.store.provenance import Provenance
-from mg_data.store.reading import attributes, guarded, read_taint
+from mg_data.store.reading import guarded, read_taint
 from mg_data.store.schema import PROB_STORE_TOLERANCE, PROBS_TOLERANCE, SPACES
 from mg_data.store.score_checks import as_log, check_rows_sum_to_one, check_scores
 from mg_data.store.scores import LogitsHeader

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.contract.errors import StoreError
+from mg_data.store.attributes import attributes
 from mg_data.store.columns import read_limits
 from mg_data.store.index import PathLike
 from mg_data.store.provenance import Provenance
 from mg_data.store.ragged import RaggedColumn
-from mg_data.store.reading import StoreFile, attributes
+from mg_data.store.reading import StoreFile
 from mg_data.store.schema import ENCODINGS
 from mg_data.store.writing import StreamingWriter
 

@@ -1,14 +1,16 @@
-"""A global heap of HDF5 that leads to itself is refused; HDF5 would read it for ever."""
+"""What HDF5 does not survive is kept from it: heaps that lead to themselves, attributes of other types."""
 
 from __future__ import annotations
 
 import struct
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from mg_data.contract import StoreError
-from mg_data.store import check_store, read_logits, write_logits
+from mg_data.store import check_store, merge_stores, read_logits, write_logits
 from mg_data.store.heaps import check_heaps
 
 
@@ -57,3 +59,35 @@ def test_short_files_and_other_files_are_passed(tmp_path: Path, length: int) -> 
     check_heaps(path, None)
     path.write_bytes(bytes(length) + b"GCOL\x01\0\0\0")
     check_heaps(path)
+
+
+def test_a_text_that_damage_turned_into_a_sequence_is_passed_over(store: Path) -> None:
+    content = bytearray(store.read_bytes())
+    # Behind the name: version 1, class 9 (variable length), of a text (1) in UTF-8 (1).
+    place = content.index(b"\x19\x01\x01\x00", content.index(b"mg_writer"))
+    content[place + 1] = 0
+    store.write_bytes(content)
+    assert read_logits(store).writer == ""
+    assert check_store(store) == read_logits(store).digest
+
+
+def test_attributes_that_no_store_has_are_passed_over(store: Path, tmp_path: Path) -> None:
+    digest = read_logits(store).digest
+    lists = np.empty(1, object)
+    lists[0] = np.arange(2, dtype=np.int32)
+    with h5py.File(store, "r+") as file:
+        for item in (file, file["logits"], file["logits/values"]):
+            item.attrs["other"] = file["index"].ref
+            item.attrs.create("lists", lists, dtype=h5py.vlen_dtype(np.int32))
+            item.attrs["pair"] = np.array((1, 2.0), dtype=[("a", "i4"), ("b", "f8")])
+    assert check_store(store) == digest
+    write_logits(
+        tmp_path / "more.h5",
+        clip_ids=["b"],
+        values=[[0.0, 1.0]],
+        class_names=["x", "y"],
+        model="m",
+        modality="joint",
+    )
+    merge_stores([store, tmp_path / "more.h5"], tmp_path / "both.h5")
+    assert read_logits(tmp_path / "both.h5").clip_ids.tolist() == ["a", "b"]
