@@ -129,6 +129,8 @@ def test_an_interrupt_of_the_run_alone_records_what_is_at_work(folder: Path, tim
         env={**os.environ, "PYTHONPATH": str(folder.parent / "site")},
         stderr=subprocess.PIPE,
         text=True,
+        # Tests that run in the background hand "ignore" down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not ((folder / "begun").exists() and (folder / "steps" / "a.json").exists()):
