@@ -71,7 +71,8 @@ def fuzz(
             why = "took too long" if hung else f"killed the process (exit code {done.returncode})"
             if " in mutate\n" in done.stderr:  # no reader was at work
                 why += ", while a damaged file was changed further"
-            facts = {"why": why, "index": now["index"], "file": str(kept), "trace": done.stderr[-3000:]}
+            trace = _crash(done.stderr)
+            facts = {"why": why, "index": now["index"], "file": str(kept), "trace": trace}
             findings.append({**facts, "times": 1})
             total["cases"] += now["index"] + 1 - first
             for key in ("read", "refused"):
@@ -114,6 +115,12 @@ def _work(
     return subprocess.CompletedProcess(command, code, *talk)
 
 
+def _crash(talk: str) -> str:
+    """Return the stack at a crash or a timeout, without the list of extension modules behind it."""
+    begin = max(talk.rfind("Fatal Python error"), talk.rfind("Timeout ("), 0)
+    return talk[begin:].partition("\nExtension modules:")[0][-6000:]
+
+
 def _result(path: Path) -> dict[str, Any]:
     empty: dict[str, Any] = {"cases": 0, "findings": []}
     return {**empty, **json.loads(path.read_text())} if path.exists() else empty
@@ -131,7 +138,7 @@ def described(reader: str, finding: dict[str, Any], seed: str) -> str:
     return (
         f"{reader}: {finding['why']} ({finding['times']} times)\n  input: {finding['file']}\n"
         + ("" if "guided" in Path(finding["file"]).name else f"  again: {again}\n")
-        + str(finding["trace"])[-1500:]
+        + str(finding["trace"])[-3000:]
     )
 
 

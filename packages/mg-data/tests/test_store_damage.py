@@ -91,3 +91,17 @@ def test_attributes_that_no_store_has_are_passed_over(store: Path, tmp_path: Pat
     )
     merge_stores([store, tmp_path / "more.h5"], tmp_path / "both.h5")
     assert read_logits(tmp_path / "both.h5").clip_ids.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "half a letter \ud800"])
+def test_a_text_that_hdf5_cannot_hold_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(StoreError, match=r"logits.h5: cannot hold .* in /index/clip_id \(texts are UTF-8"):
+        write_logits(
+            tmp_path / "logits.h5",
+            clip_ids=["a", text],
+            values=[[0.0, 1.0]] * 2,
+            class_names=["x", "y"],
+            model="m",
+            modality="joint",
+        )
+    assert not list(tmp_path.iterdir())

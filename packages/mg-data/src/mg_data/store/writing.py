@@ -40,6 +40,15 @@ def default_writer() -> str:
     return f"mg-data {__version__}"
 
 
+def _holds(text: str) -> bool:
+    """Return whether HDF5 can hold a text: one without NUL and without halves of letters (surrogates)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
 class StoreWriter:
     """A store under construction: an open HDF5 file under a temporary name.
 
@@ -60,8 +69,17 @@ class StoreWriter:
         self.ascending = False
 
     def text(self, name: str, values: Sequence[str] | NDArray[np.str_]) -> h5py.Dataset:
-        """Write a (N,) UTF-8 data set."""
-        array = np.array([str(value) for value in values], dtype=object)
+        """Write a (N,) UTF-8 data set.
+
+        Raises:
+            StoreError: a text that HDF5 cannot hold.
+        """
+        texts = [str(value) for value in values]
+        if not _holds("".join(texts)):
+            first = next(text for text in texts if not _holds(text))
+            reason = f"cannot hold {first[:80]!r} in /{name}"
+            raise StoreError(self.path, reason, "texts are UTF-8 without NUL characters")
+        array = np.array(texts, dtype=object)
         return self.file.create_dataset(name, data=array, dtype=_TEXT, shape=(len(values),))
 
     def array(self, name: str, values: NDArray[Any]) -> h5py.Dataset:

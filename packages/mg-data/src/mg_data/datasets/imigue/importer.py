@@ -24,6 +24,8 @@ from mg_data.datasets.options import check_size, stated_size
 from mg_data.datasets.video_files import VideoFileFrames, check_stream
 from mg_data.prepare.extras import require
 
+# Of a row in a list of clip ids.
+_DIGITS = 9
 CLASS_NAMES = (
     "turtle neck",
     "deep breath",
@@ -225,7 +227,8 @@ def _match_ids(listed: Sequence[str], counts: dict[str, int], path: Path) -> Non
     """Raise DataError unless every listed clip id is ``<vid>_<row>`` of a clip that is there."""
     for clip_id in listed:
         video_id, _, row = clip_id.rpartition("_")
-        if not (row.isdecimal() and int(row) < counts.get(video_id, 0)):
+        number = int(row) if row.isdecimal() and len(row) <= _DIGITS else -1
+        if not 0 <= number < counts.get(video_id, 0):
             found = f"has {counts[video_id]} clips" if video_id in counts else "is not there"
             raise DataError(f"{path}: lists clip '{clip_id}', but video '{video_id}' {found}")
 
