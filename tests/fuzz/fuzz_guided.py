@@ -28,7 +28,7 @@ EVERY = 0.5
 atheris.instrument_imports(include=PACKAGES).__enter__()
 
 from fuzz_readers import READERS  # noqa: E402
-from fuzz_worker import LIMIT, Cases, Findings, change, judge, settle  # noqa: E402
+from fuzz_worker import LIMIT, Cases, Findings, change, judge, limit_memory, settle  # noqa: E402
 
 
 class Guided:
@@ -78,6 +78,7 @@ class Guided:
         number = sum(self.tally.values())
         now = {"index": number, "file": str(self.cases.files[which]), "tally": self.tally}
         (self.folder / "now.json").write_text(json.dumps(now))
+        limit_memory()  # anew for each case, as libFuzzer's own memory grows
         faulthandler.dump_traceback_later(LIMIT, exit=True)
         started = time.monotonic()
         outcome, why, trace = judge(self.cases.reader, self.cases.work, hash(data) in self.links)

@@ -175,7 +175,8 @@ class Cases:
         path.write_bytes(content)
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
+    """Let this process take no more than :data:`MEMORY` bytes beyond what it has."""
     most = _address_space() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
@@ -188,7 +189,7 @@ def settle(cases: Cases) -> None:
     (cases.folder / "found").mkdir(exist_ok=True)
     os.fsync = lambda handle: None  # files of a case need not outlive the machine
     _guard(cases.folder)
-    _limit_memory()
+    limit_memory()
     warnings.simplefilter("error", RuntimeWarning)
 
 
