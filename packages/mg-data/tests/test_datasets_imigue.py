@@ -151,6 +151,7 @@ def test_a_list_of_clip_ids_is_taken_exactly(tmp_path: Path) -> None:
         ("0001_2\n", "lists clip '0001_2', but video '0001' has 2 clips"),
         ("0009_0\n", "lists clip '0009_0', but video '0009' is not there"),
         (f"0001_{'9' * 5000}\n", "but video '0001' has 2 clips"),
+        ("Id\n0001\0_1\n", "test.csv, line 2: holds a NUL byte; the table is damaged or UTF-16"),
         ("Id\n", "lists no clip id, wanted one a line"),
     ):
         (tmp_path / "test.csv").write_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import DataError
+from mg_data.datasets.clips.table import read_text_file
 from mg_data.datasets.imigue.xlsx_numbers import read_numbers
 
 NUM_CLASSES = 32
@@ -23,10 +25,10 @@ _MAX_FRAMES = 1 << 31
 
 def _csv_rows(path: Path) -> list[list[str]]:
     """Return the fields of all lines, or a DataError for what is no text."""
+    text = read_text_file(path, "the table")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as error:
         raise DataError(f"{path}: cannot be read as csv: {error}") from error
 
 
