@@ -39,7 +39,8 @@ READERS = {
     "ntu": ("mg data import ntu", ""),
     "utd-mhad": (
         "mg data import utd-mhad",
-        r"numbers beyond float32; gigabytes claimed or unfolded (\*); video ids that leave the folder (\*)",
+        r"numbers beyond float32; gigabytes claimed or unfolded (\*); video ids that leave the folder (\*); "
+        "elements of no type: scipy crashed; version 4 behind a header of version 5",
     ),
     "xlsx": ("mg data import imigue", "members packed by LZMA: traceback, and no limit of memory"),
     "imigue": ("mg data import imigue", "a row of 5,000 digits, a subject with a NUL character: traceback"),

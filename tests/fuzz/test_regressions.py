@@ -286,6 +286,36 @@ def test_a_matlab_array_that_claims_gigabytes(tmp_path: Path) -> None:
         _load(path, "d_skel")
 
 
+@pytest.mark.parametrize("kind", [0, 8, 19, 41, 0x0109, 0x000300F8, 0x00050009])
+def test_an_element_of_a_matlab_file_that_is_of_no_type(tmp_path: Path, kind: int) -> None:
+    """Scipy looks types up in a table without looking at its end."""
+    from scipy.io import savemat
+
+    from mg_data.datasets.utd_mhad import _load
+
+    path = tmp_path / "a.mat"
+    savemat(path, {"d_skel": np.ones((20, 3, 6))})
+    data = path.read_bytes()
+    numbers = data.index(struct.pack("<II", 9, 2880))
+    path.write_bytes(data[:numbers] + struct.pack("<I", kind) + data[numbers + 4 :])
+    with pytest.raises(DataError, match=rf"element of type {kind & 0xFFFF} and (2880|3|5) bytes"):
+        _load(path, "d_skel")
+
+
+@pytest.mark.parametrize("version", ["4", "5"])
+def test_a_matlab_file_that_counts_as_version_4(tmp_path: Path, version: Any) -> None:
+    from scipy.io import savemat
+
+    from mg_data.datasets.utd_mhad import _load
+
+    path = tmp_path / "a.mat"
+    savemat(path, {"d_skel": np.ones((20, 3))}, format=version)
+    data = path.read_bytes()
+    path.write_bytes(data if version == "4" else data[:3] + b"\0" + data[4:])
+    with pytest.raises(DataError, match="none of version 5 to 7"):
+        _load(path, "d_skel")
+
+
 def test_a_skeleton_beyond_float32(tmp_path: Path) -> None:
     from scipy.io import savemat
 

@@ -61,6 +61,8 @@ INERTIAL_RATE_HZ = 50.0
 # A file may always unfold to this much; beyond it to so many times its own size.
 _FREE_BYTES, _MAX_RATIO = 256 << 20, 200
 _MATRIX, _PACKED, _DEEPEST = 14, 15, 16
+# Whole numbers, floating-point numbers, arrays, packed elements and texts.
+_TYPES = frozenset((*range(1, 8), 9, *range(12, 19)))
 _NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)_skeleton\.mat")
 
 
@@ -69,7 +71,7 @@ def _load(path: Path, key: str) -> NDArray[Any]:
     from scipy.io import loadmat
 
     try:
-        _check_size(path)
+        _check_file(path)
         content = loadmat(path, variable_names=[key])
     except Exception as error:  # scipy raises a different type for each kind of damage
         first = (str(error).splitlines() or [type(error).__name__])[0]
@@ -79,23 +81,20 @@ def _load(path: Path, key: str) -> NDArray[Any]:
     return np.asarray(content[key])
 
 
-def _check_size(path: Path) -> None:
-    """Refuse a file whose arrays claim more bytes than it has, or unfold to far more, before they are read.
+def _check_file(path: Path) -> None:
+    """Refuse a file that scipy should not see: it believes lengths, and crashes on types that it lacks.
 
-    A version 5 file is a header of 128 bytes and elements (:func:`_check_elements`).
+    A version 5 file is a header of 128 bytes and elements (:func:`_check_elements`). One with a zero among
+    its first four bytes is taken for version 4, whatever else it says.
 
     Raises:
-        ValueError: it does.
+        ValueError: it is of another version, claims more bytes than it has, or unfolds to far more.
     """
     data = path.read_bytes()
-    if data[126:128] in (b"MI", b"IM"):
-        _check_elements(
-            memoryview(data)[128:], "big" if data[126:128] == b"MI" else "little", _limit(len(data))
-        )
-    elif len(data) >= 20 and not any(data[:4]):  # version 4: five numbers, the second and third its shape
-        rows, columns = (int.from_bytes(data[at : at + 4], "little") for at in (4, 8))
-        if rows * columns > len(data):
-            raise ValueError(f"it claims {rows} x {columns} numbers in {len(data)} bytes")
+    order = {b"MI": "big", b"IM": "little"}.get(data[126:128])
+    if order is None or 0 in data[:4]:
+        raise ValueError("it is none of version 5 to 7, as the data set's are")
+    _check_elements(memoryview(data)[128:], "big" if order == "big" else "little", _limit(len(data)))
 
 
 def _limit(size: int) -> int:
@@ -109,7 +108,10 @@ def _check_elements(data: memoryview, order: Literal["little", "big"], limit: in
     at = 0
     while at + 8 <= len(data):
         kind, length = (int.from_bytes(data[at + part : at + part + 4], order) for part in (0, 4))
-        if kind >> 16:  # up to four bytes of content stand in place of the length
+        short, kind = kind >> 16, kind & 0xFFFF
+        if kind not in _TYPES or short > 4:
+            raise ValueError(f"it holds an element of type {kind} and {short or length} bytes")
+        if short:  # up to four bytes of content stand in place of the length
             at += 8
             continue
         if length > len(data) - at - 8:
