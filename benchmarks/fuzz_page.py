@@ -42,7 +42,10 @@ READERS = {
         r"numbers beyond float32; gigabytes claimed or unfolded (\*); video ids that leave the folder (\*); "
         "elements of no type: scipy crashed; version 4 behind a header of version 5",
     ),
-    "xlsx": ("mg data import imigue", "members packed by LZMA: traceback, and no limit of memory"),
+    "xlsx": (
+        "mg data import imigue",
+        "members packed by LZMA: traceback, and no limit of memory; an unknown encoding: traceback",
+    ),
     "imigue": ("mg data import imigue", "a row of 5,000 digits, a subject with a NUL character: traceback"),
     "joint-files": ("mg data import ntu", ""),
     "pickles": ("mg data import pyskl, mg store from-scores", ""),

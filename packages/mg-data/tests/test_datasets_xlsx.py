@@ -149,6 +149,9 @@ def test_files_that_do_not_fit_are_refused_in_one_line(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.xlsx", "w") as archive:
         archive.writestr("hello.txt", "a zip that is no workbook")
     assert refused() == ("is no readable xlsx file: There is no item named 'xl/workbook.xml' in the archive")
+    with zipfile.ZipFile(tmp_path / "x.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", '<?xml version="1.0" encoding="UTB-8"?><workbook/>')
+    assert refused() == "is no readable xlsx file: unknown encoding: UTB-8"
     path.write_bytes(good)
     with zipfile.ZipFile(path) as archive:
         place = archive.getinfo(SHEET).header_offset + 4000

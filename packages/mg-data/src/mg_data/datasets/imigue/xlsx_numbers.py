@@ -65,7 +65,7 @@ def read_numbers(path: Path, columns: int) -> NDArray[np.float64]:
             except _Unusual:
                 rows = _check_cells(archive, sheet, path)
     except (
-        OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error,
+        OSError, EOFError, LookupError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error,
         ElementTree.ParseError, expat.ExpatError,
     ) as error:  # fmt: skip
         raise _unreadable(path, error) from error
