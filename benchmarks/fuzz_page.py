@@ -51,7 +51,8 @@ READERS = {
     "pickles": ("mg data import pyskl, mg store from-scores", ""),
     "tables": (
         "csv, toml and lists given to commands",
-        r"over-long fields, labels and frames beyond 32 bits: traceback (\*)",
+        r"over-long fields, labels and frames beyond 32 bits: traceback (\*); a header of npy that is no "
+        "Python: traceback",
     ),
     "video": ("mg data crop, mg watch", "unknown codec, texts that are no UTF-8: traceback"),
     "score-files": (

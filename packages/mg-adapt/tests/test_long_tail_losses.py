@@ -334,10 +334,13 @@ def test_anchor_files_are_read_as_numpy_or_text_and_refused_by_name(tmp_path: Pa
         read_anchor_file(tmp_path / "a.npy", 3)
     np.save(tmp_path / "p.npy", np.array([{}]), allow_pickle=True)
     np.save(tmp_path / "t.npy", np.array([["wave"]]))
+    header = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "h.npy").write_bytes(header.replace(b"), }  ", b"), } )"))
     (tmp_path / "w.csv").write_text("wave,1,2\n")
     for name, reason in (
         ("p.npy", "Object arrays cannot be loaded"),
         ("t.npy", "could not convert string to float"),
+        ("h.npy", ".*EOF in multi-line statement"),
         ("w.csv", "could not convert string 'wave' to float64"),
         ("none.npy", r"\[Errno 2\] No such file or directory"),
     ):

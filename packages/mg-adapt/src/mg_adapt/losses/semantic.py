@@ -70,7 +70,7 @@ def read_anchor_file(path: Path, num_classes: int) -> NDArray[np.float64]:
         else:
             loaded = np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8")
         matrix = np.asarray(loaded, np.float64)
-    except (OSError, ValueError, TypeError, EOFError, MemoryError) as error:
+    except Exception as error:  # numpy's own parser lets tokenize's errors through
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(
             f"{path}: cannot be read as anchors: {reason} (wanted .npy, or comma-separated numbers)"
