@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -33,6 +31,8 @@ def commit() -> str:
 
 def describe(folder: Path, command: str) -> dict[str, Any]:
     """Return the record of a run folder."""
+    from benchmarks.machine import machine
+
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     fusion = json.loads((folder / "round1" / "fusion.json").read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ def describe(folder: Path, command: str) -> dict[str, Any]:
         "seed": run["seed"],
         "command": command,
         "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no accelerator used",
+        "machine": machine("no accelerator used"),
         "wall_seconds": whole[-1] if whole else None,
         "inputs": inputs,
         "dataset": run["dataset"],
