@@ -51,6 +51,15 @@ def test_a_heap_without_an_end_is_refused(store: Path, which: int, size: int) ->
         check_heaps(store, None)
 
 
+def test_collections_that_lie_over_one_another_are_not_walked_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "many.h5"
+    # Each claims half a megabyte, in which all that follow it lie as objects.
+    one = b"GCOL\x01\0\0\0" + struct.pack("<Q", 1 << 19) + struct.pack("<H6xQ", 1, 16)
+    path.write_bytes(one * (1 << 13))
+    with pytest.raises(StoreError, match="have no end"):
+        check_heaps(path)
+
+
 @pytest.mark.parametrize("length", [0, 8, 9, 12, 600])
 def test_short_files_and_other_files_are_passed(tmp_path: Path, length: int) -> None:
     path = tmp_path / "short.h5"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import h5py
@@ -73,8 +74,9 @@ def check_store(path: PathLike) -> str:
     Raises:
         StoreError: whatever is wrong, in one line.
     """
+    with contextlib.suppress(OSError):  # what cannot be opened is told by the next line
+        check_heaps(path, front=None)
     with open_store(path) as store:
-        guarded(path, lambda: check_heaps(path, front=None))
         guarded(path, lambda: _check_lengths(store.file, path, len(store)))
         guarded(path, lambda: _check_offsets(store.file, path))
         stated = store.digest

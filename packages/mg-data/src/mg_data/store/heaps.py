@@ -15,6 +15,8 @@ from mg_data.store.index import PathLike
 # Looked through when a store is opened; header and texts lie in front where one of our writers put them.
 FRONT_BYTES = 16 << 20
 _SIGNATURE = b"GCOL\x01\x00\x00\x00"
+# Bytes of the smallest object.
+_LEAST = 16
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -34,9 +36,11 @@ def check_heaps(path: PathLike, front: int | None = FRONT_BYTES) -> None:
 
 def _check(path: PathLike, content: bytes | mmap.mmap) -> None:
     width = _width_of_sizes(content)
+    left = len(content) // _LEAST + 1
     place = content.find(_SIGNATURE)
     while place >= 0:
-        if not _ends(content, place, width):
+        left = _walk(content, place, width, left)
+        if left < 0:
             reason = f"is damaged: the texts at byte {place} have no end"
             raise StoreError(path, reason, "write or copy it again")
         place = content.find(_SIGNATURE, place + 1)
@@ -53,8 +57,11 @@ def _width_of_sizes(content: bytes | mmap.mmap) -> int:
     return int.from_bytes(content[place : place + 1], "little")
 
 
-def _ends(content: bytes | mmap.mmap, place: int, width: int) -> bool:
-    """Walk over a collection as HDF5 does; return False if an object leads to itself."""
+def _walk(content: bytes | mmap.mmap, place: int, width: int, left: int) -> int:
+    """Walk over a collection as HDF5 does, in ``left`` steps at most; return how many are left then.
+
+    Below 0: an object leads to itself, or collections lie over one another and hold more than the file can.
+    """
     head = 8 + _aligned(width)
     end = min(place + int.from_bytes(content[place + 8 : place + 8 + width], "little"), len(content))
     place += head
@@ -62,10 +69,11 @@ def _ends(content: bytes | mmap.mmap, place: int, width: int) -> bool:
         size = int.from_bytes(content[place + 8 : place + 8 + width], "little")
         is_object = content[place : place + 2] != b"\0\0"  # else free space, whose size counts the head
         step = (head + _aligned(size)) % (1 << 64) if is_object else size
-        if step == 0:
-            return False
+        left -= 1
+        if step == 0 or left < 0:
+            return -1
         place += step
-    return True
+    return left
 
 
 def _aligned(size: int) -> int:
