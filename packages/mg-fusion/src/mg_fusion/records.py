@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mg_data.contract import FuserSpec, Param, StageSpec
+from mg_fusion.records_groups import GROUP_BY
 
 FUSERS = (
     FuserSpec(
@@ -138,12 +139,7 @@ FUSE = StageSpec(
             role="input",
             type="path",
         ),
-        Param(
-            name="group_by",
-            help="what a clips store is asked for",
-            default="subject",
-            choices=("subject", "video"),
-        ),
+        GROUP_BY,
         Param(
             name="diagnose",
             help="csv of clips that one overconfident model decides, at tau 1 and at the tau of the vote: "
@@ -240,12 +236,7 @@ SCORE = StageSpec(
             role="input",
             type="path",
         ),
-        Param(
-            name="group_by",
-            help="what a clips store is asked for",
-            default="subject",
-            choices=("subject", "video"),
-        ),
+        GROUP_BY,
         Param(
             name="counts",
             help="split store or labels.csv of training clips, which make classes head, medium or tail "

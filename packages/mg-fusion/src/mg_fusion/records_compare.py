@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mg_data.contract import CommandSpec, Param
+from mg_fusion.records_groups import GROUP_BY
 
 COMPARE = CommandSpec(
     path=("compare",),
@@ -44,11 +45,6 @@ COMPARE = CommandSpec(
             role="input",
             type="path",
         ),
-        Param(
-            name="group_by",
-            help="what a clips store is asked for",
-            default="subject",
-            choices=("subject", "video"),
-        ),
+        GROUP_BY,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mg_data.contract import CommandSpec, Param, StageSpec
+from mg_fusion.records_groups import GROUP_BY
 
 FORMATS = ("npz", "csv", "pyskl", "mmaction2", "ctr-gcn")
 
@@ -55,12 +56,7 @@ CALIBRATE = StageSpec(
             role="input",
             type="path",
         ),
-        Param(
-            name="group_by",
-            help="what a clips store is asked for",
-            default="subject",
-            choices=("subject", "video"),
-        ),
+        GROUP_BY,
         Param(
             name="allow_tainted",
             help="fit even on clips the model was trained on; written into the results",
