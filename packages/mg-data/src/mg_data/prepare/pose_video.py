@@ -15,6 +15,7 @@ from mg_data.keypoints.smoothing import Method, clean, present, smooth
 from mg_data.keypoints.tracking import track_people
 from mg_data.plugins import resolve
 from mg_data.video.decode import count_frames, decode_frames
+from mg_data.video.source import open_video
 
 # Sides of a video may differ by this share from those of the store's image after scaling.
 _SHAPE_TOLERANCE = 0.01
@@ -96,16 +97,15 @@ def stated_frames(path: Path, fps: float) -> int:
     """
     import av
 
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            if stream.frames > 0:
-                return int(stream.frames)
-            if stream.duration and stream.time_base:
-                return round(float(stream.duration * stream.time_base) * fps)
-            return round((container.duration or 0) / av.time_base * fps)
-    except (av.error.FFmpegError, OSError, IndexError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    with open_video(path) as (container, _):
+        if not container.streams.video:
+            raise DataError(f"{path}: holds no video stream")
+        stream = container.streams.video[0]
+        if stream.frames > 0:
+            return int(stream.frames)
+        if stream.duration and stream.time_base:
+            return round(float(stream.duration * stream.time_base) * fps)
+        return round((container.duration or 0) / av.time_base * fps)
 
 
 @dataclass

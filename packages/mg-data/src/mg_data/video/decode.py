@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from mg_data.contract import DataError
 from mg_data.video.index import FrameIndex, frame_index
 from mg_data.video.picture import Picture
+from mg_data.video.source import Source, open_video
 
 # Skipping so many frames is worth reading the packets' time stamps and seeking.
 _WORTH_SEEKING = 48
@@ -36,19 +37,12 @@ class _IndexError(Exception):
 
 
 @contextmanager
-def _open(path: Path, threads: int = 1) -> Iterator[Any]:
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video or container.streams.video[0].codec_context is None:
-                raise DataError(f"{path}: holds no video stream of a kind that can be decoded")
-            container.streams.video[0].codec_context.thread_count = threads
-            yield container
-    except (av.error.FFmpegError, OSError) as error:
-        raise DataError(f"{path}: cannot be decoded: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:  # of its own texts about the file
-        raise DataError(f"{path}: cannot be decoded: it is damaged") from error
+def _open(path: Path, threads: int = 1) -> Iterator[tuple[Any, Source]]:
+    with open_video(path) as (container, source):
+        if not container.streams.video or container.streams.video[0].codec_context is None:
+            raise DataError(f"{path}: holds no video stream of a kind that can be decoded")
+        container.streams.video[0].codec_context.thread_count = threads
+        yield container, source
 
 
 def _forward(path: Path, wanted: NDArray[np.int64], threads: int) -> Iterator[Picture]:
@@ -57,9 +51,10 @@ def _forward(path: Path, wanted: NDArray[np.int64], threads: int) -> Iterator[Pi
 
     position = count = 0
     damage = ""
-    with _open(path, threads) as container:
+    with _open(path, threads) as (container, source):
         try:
             for frame in container.decode(container.streams.video[0]):
+                source.check()
                 if count == wanted[position]:
                     yield Picture(frame)
                     position += 1
@@ -104,15 +99,14 @@ def _by_time(
 
     Raises:
         _IndexError: what is decoded is not what the index says.
+        StoreError: the disk failed.
     """
-    import av
-
     position = 0
     try:
-        with av.open(str(path)) as container:
-            container.streams.video[0].codec_context.thread_count = threads
+        with _open(path, threads) as (container, source):
             while position < len(wanted):
                 for number, frame in _run(container, index, index.key_before(int(wanted[position]))):
+                    source.check()
                     if number > wanted[position]:
                         raise _IndexError
                     if number == wanted[position]:
@@ -126,7 +120,7 @@ def _by_time(
                             break
                 else:
                     raise _IndexError
-    except (av.error.FFmpegError, OSError) as error:  # the forward pass tells what is wrong
+    except DataError as error:  # the forward pass tells what is wrong
         raise _IndexError from error
 
 
@@ -143,6 +137,7 @@ def decode_pictures(path: Path, frame_numbers: ArrayLike, *, threads: int = 1) -
 
     Raises:
         DataError: unreadable, fewer frames than asked for, or the picture's size changes in the middle.
+        StoreError: the disk failed.
     """
     wanted = np.asarray(frame_numbers, dtype=np.int64)
     if len(wanted) == 0:
@@ -209,8 +204,9 @@ def first_video_size(paths: Iterable[Path]) -> tuple[int, int] | None:
 
 
 def _frames(path: Path) -> Iterator[Picture]:
-    with _open(path) as container:
+    with _open(path) as (container, source):
         for frame in container.decode(container.streams.video[0]):
+            source.check()
             yield Picture(frame)
 
 
@@ -228,7 +224,7 @@ def _times(path: Path) -> tuple[NDArray[np.float64], bool]:
     import av
 
     stamps: list[float | None] = []
-    with _open(path) as container:
+    with _open(path) as (container, _):
         stream = container.streams.video[0]
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         try:
@@ -274,7 +270,7 @@ def frame_rate(path: Path) -> float:
     times, stated = _times(path)
     if stated and len(times) > 1:
         return float((len(times) - 1) / (times[-1] - times[0]))
-    with _open(path) as container:
+    with _open(path) as (container, _):
         stream = container.streams.video[0]
         rate = float(stream.average_rate or stream.guessed_rate or 0)
     if not rate:
@@ -283,7 +279,7 @@ def frame_rate(path: Path) -> float:
 
 
 def frame_rates(videos: Mapping[str, Path]) -> dict[str, float]:
-    """Return frames per second by name, of every video that tells."""
+    """Return frames per second by name, of every video that tells; StoreError if the disk failed."""
     rates: dict[str, float] = {}
     for name, path in videos.items():
         try:

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mg_data.contract import DataError
+from mg_data.video.source import open_video
+
 # Codecs of which one packet is one frame. VP8, for one, has packets that are never shown.
 _ONE_PACKET_A_FRAME = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg", "ffv1"})
 
@@ -48,7 +51,8 @@ class FrameIndex:
 def read_index(container: Any) -> FrameIndex | None:
     """Read all packets of the first video stream; None if they do not tell the frames for certain."""
     stream = container.streams.video[0]
-    if stream.codec_context.name not in _ONE_PACKET_A_FRAME or stream.time_base is None:
+    codec = stream.codec_context
+    if codec is None or codec.name not in _ONE_PACKET_A_FRAME or stream.time_base is None:
         return None
     times: list[int] = []
     keys: list[int] = []
@@ -73,17 +77,19 @@ def read_index(container: Any) -> FrameIndex | None:
 
 @lru_cache(maxsize=16)
 def _cached(path: str, size: int, changed_ns: int) -> FrameIndex | None:
-    import av
-
     try:
-        with av.open(path) as container:
+        with open_video(Path(path)) as (container, _):
             return read_index(container) if container.streams.video else None
-    except (av.error.FFmpegError, OSError):
+    except DataError:
         return None
 
 
 def frame_index(path: Path) -> FrameIndex | None:
-    """Return the index of a file, kept for as long as the file stays the same; None if there is none."""
+    """Return the index of a file, kept for as long as the file stays the same; None if there is none.
+
+    Raises:
+        StoreError: the disk failed.
+    """
     try:
         found = path.stat()
     except OSError:

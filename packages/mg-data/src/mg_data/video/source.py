@@ -1,0 +1,83 @@
+"""Opening a video so that a disk that fails is told apart from a file that is damaged.
+
+FFmpeg takes a failed read for the end of the file: the last picture is made up from half of its bytes, and
+the video has fewer frames, without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mg_data.contract import DataError, StoreError
+
+# Of the path, and not of the disk.
+_NOT_THERE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+class Source:
+    """The bytes of a video, as FFmpeg asks for them; remembers the first read that failed."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.name = str(path)  # FFmpeg guesses the format by it where the content does not tell
+        self._file = file
+        self._error: OSError | None = None
+        self.tell = file.tell
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes, none after a failure."""
+        try:
+            return b"" if self._error else self._file.read(size)
+        except OSError as error:
+            self._error = error
+            return b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a place and return it, -1 where that is refused (FFmpeg tries such places)."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
+
+    def check(self) -> None:
+        """Raise StoreError if a read failed."""
+        if self._error is not None:
+            reason = self._error.strerror or self._error
+            raise StoreError(self.name, f"cannot be read: {reason}") from self._error
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[tuple[Any, Source]]:
+    """Open a video; yield PyAV's container and the source it reads from.
+
+    A picture is to be trusted once ``source.check()`` came back after it was decoded.
+
+    Raises:
+        DataError: missing, or no video that FFmpeg reads, here or in the block.
+        StoreError: the disk failed, whatever was raised in the block.
+    """
+    import av
+
+    try:
+        file = path.open("rb", buffering=0)
+    except _NOT_THERE as error:
+        raise DataError(f"{path}: cannot be decoded: {error.strerror}") from error
+    except OSError as error:
+        raise StoreError(path, f"cannot be read: {error.strerror or error}") from error
+    with file:
+        source = Source(path, file)
+        try:
+            with av.open(source, "r") as container:
+                yield container, source
+        except av.error.FFmpegError as error:
+            source.check()
+            raise DataError(f"{path}: cannot be decoded: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:  # of FFmpeg's texts about the file
+            source.check()
+            raise DataError(f"{path}: cannot be decoded: it is damaged") from error
+        except DataError:
+            source.check()
+            raise
+        source.check()
