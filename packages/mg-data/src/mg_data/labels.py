@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mg_data.contract.errors import DataError
@@ -34,65 +35,88 @@ def write_labels(
     publish_text(path, text.getvalue())
 
 
-def read_labels(path: str | os.PathLike[str]) -> dict[str, int]:
-    """Return clip id -> class index.
+@dataclass(frozen=True, eq=False)
+class LabelTable:
+    """What a labels.csv says.
+
+    Args:
+        path: the file. labels: clip id -> class index, -1 for unknown.
+        names: each (class index, class name) that it states, in the order they first occur.
+    """
+
+    path: Path
+    labels: dict[str, int]
+    names: tuple[tuple[int, str], ...]
+
+    def other_names(self, class_names: Sequence[str]) -> list[str]:
+        """Return which names are not those of a class list: ``0 is 'nod', not 'shrug'``.
+
+        Labels beyond the list are passed over.
+        """
+        return [
+            f"{label} is '{name}', not '{class_names[label]}'"
+            for label, name in sorted(self.names)
+            if 0 <= label < len(class_names) and class_names[label] != name
+        ]
+
+    def check_names(self, class_names: Sequence[str], store: str | os.PathLike[str]) -> None:
+        """Raise DataError unless the names are those of the store's class list."""
+        others = self.other_names(class_names)
+        if others:
+            raise DataError(
+                f"{self.path}: class {others[0]} as in {store}; the labels follow another class list: import "
+                "both from one data set"
+            )
+
+
+def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
+    """Read a labels.csv, in one pass and without keeping its rows.
 
     Raises:
         DataError: no file, no such header, a duplicate id, a label that is no integer.
     """
     name = Path(path)
+    labels: dict[str, int] = {}
+    names: dict[tuple[int, str], None] = {}  # ordered
     try:
         with name.open(encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.reader(handle))
+            rows = csv.reader(handle)
+            _check_header(name, next(rows, []))
+            for number, row in enumerate(rows, start=2):
+                if not row:
+                    continue
+                clip_id, label = _label_of(name, number, row)
+                if clip_id in labels:
+                    raise DataError(f"{name}, line {number}: clip id '{clip_id}' stands twice")
+                labels[clip_id] = label
+                if len(row) > 2 and row[2]:
+                    names.setdefault((label, row[2]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{name}: labels cannot be read: {error}") from error
-    if not rows or tuple(rows[0][:2]) != HEADER[:2]:
-        found = ",".join(rows[0]) if rows else "an empty file"
-        raise DataError(f"{name}: wanted the header clip_id,label,class_name, found '{found[:80]}'")
-    labels: dict[str, int] = {}
-    for number, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
-        try:
-            clip_id, label = row[0], int(row[1])
-            if not abs(label) < _MAX_LABEL:
-                raise ValueError
-        except (IndexError, ValueError) as error:
-            raise DataError(
-                f"{name}, line {number}: wanted clip_id,label, found '{','.join(row)[:80]}'"
-            ) from error
-        if clip_id in labels:
-            raise DataError(f"{name}, line {number}: clip id '{clip_id}' stands twice")
-        labels[clip_id] = label
-    return labels
+    return LabelTable(name, labels, tuple(names))
 
 
-def other_names(path: str | os.PathLike[str], class_names: Sequence[str]) -> list[str]:
-    """Return which names in a labels.csv are not those of a class list: ``0 is 'nod', not 'shrug'``.
-
-    A file that :func:`read_labels` has read; labels beyond the list are that function's caller's to judge.
-    """
-    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
-        rows = (row for row in csv.reader(handle) if row)
-        next(rows, None)  # the header
-        stated = {(int(row[1]), row[2]) for row in rows if len(row) > 2 and row[2]}
-    return [
-        f"{label} is '{name}', not '{class_names[label]}'"
-        for label, name in sorted(stated)
-        if 0 <= label < len(class_names) and class_names[label] != name
-    ]
+def _check_header(path: Path, found: list[str]) -> None:
+    if tuple(found[:2]) != HEADER[:2]:
+        shown = ",".join(found)[:80] if found else "an empty file"
+        raise DataError(f"{path}: wanted the header clip_id,label,class_name, found '{shown}'")
 
 
-def check_names(
-    path: str | os.PathLike[str], class_names: Sequence[str], store: str | os.PathLike[str]
-) -> None:
-    """Raise DataError unless the names in a labels.csv are those of the store's class list."""
-    others = other_names(path, class_names)
-    if others:
+def _label_of(path: Path, number: int, row: list[str]) -> tuple[str, int]:
+    try:
+        label = int(row[1])
+        if not abs(label) < _MAX_LABEL:
+            raise ValueError
+    except (IndexError, ValueError) as error:
         raise DataError(
-            f"{path}: class {others[0]} as in {store}; the labels follow another class list: import both "
-            "from one data set"
-        )
+            f"{path}, line {number}: wanted clip_id,label, found '{','.join(row)[:80]}'"
+        ) from error
+    return row[0], label
+
+
+def read_labels(path: str | os.PathLike[str]) -> dict[str, int]:
+    """Return clip id -> class index; raises as :func:`read_label_table`."""
+    return read_label_table(path).labels
 
 
 def join_labels(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> int:

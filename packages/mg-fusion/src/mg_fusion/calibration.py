@@ -77,8 +77,13 @@ def _bin_of(values: FloatArray, bins: int, scheme: Scheme) -> NDArray[np.int64]:
     return np.searchsorted(_edges(values, bins, scheme), values, side="left").astype(np.int64)
 
 
-def _gap(values: FloatArray, right: BoolArray, bins: int, scheme: Scheme) -> float:
-    """Return sum_b |mean value - share right| n_b / N."""
+def confidence_gap(values: FloatArray, right: BoolArray, bins: int = 15, scheme: Scheme = "width") -> float:
+    """Return sum_b |mean value - share right| n_b / N.
+
+    Args:
+        values: (N,) probabilities. right: (N,) whether what they are given to is so. bins, scheme: as
+            :func:`expected_calibration_error`.
+    """
     index = _bin_of(values, bins, scheme)
     apart = np.bincount(index, weights=values - right)
     return float(np.abs(apart).sum() / len(values))
@@ -130,7 +135,7 @@ def expected_calibration_error(
     """
     values = check_probs(probs)
     truth = check_labels(labels, *values.shape)
-    return _gap(values.max(axis=1), values.argmax(axis=1) == truth, bins, scheme)
+    return confidence_gap(values.max(axis=1), values.argmax(axis=1) == truth, bins, scheme)
 
 
 def classwise_calibration_error(
@@ -148,7 +153,8 @@ def classwise_calibration_error(
     """
     values = check_probs(probs)
     truth = check_labels(labels, *values.shape)
-    return np.array([_gap(values[:, c], truth == c, bins, scheme) for c in range(values.shape[1])])
+    gaps = [confidence_gap(values[:, c], truth == c, bins, scheme) for c in range(values.shape[1])]
+    return np.array(gaps)
 
 
 def fit_temperature(

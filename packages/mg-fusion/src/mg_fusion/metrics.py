@@ -13,10 +13,10 @@ from mg_fusion.calibration import (
     check_labels,
     check_probs,
     classwise_calibration_error,
-    expected_calibration_error,
+    confidence_gap,
 )
 from mg_fusion.errors import ScoresError, SettingError
-from mg_fusion.vote import FloatArray
+from mg_fusion.vote import BoolArray, FloatArray
 
 # A probability below this counts as this in the NLL, as when stores of probabilities are read.
 SMALLEST_PROBABILITY = 1e-12
@@ -60,10 +60,16 @@ def top_k_accuracy(probs: ArrayLike, labels: ArrayLike, k: int) -> float:
     truth = check_labels(labels, *values.shape)
     if k < 1:
         raise SettingError(f"top-k: found k = {k}, wanted at least 1")
+    return float((_more_probable(values, truth) < k).mean())
+
+
+def _more_probable(values: FloatArray, truth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (N,) how many classes are more probable than the truth."""
     own = values[np.arange(len(truth)), truth][:, None]
-    earlier = np.arange(values.shape[1]) < truth[:, None]
-    before = ((values > own) | ((values == own) & earlier)).sum(axis=1)
-    return float((before < k).mean())
+    before = values == own
+    before &= np.arange(values.shape[1]) < truth[:, None]
+    before |= values > own
+    return np.count_nonzero(before, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,29 +159,37 @@ def _nll(target: FloatArray) -> float:
 
 
 def _group_rows(
-    values: FloatArray, truth: NDArray[np.int64], groups: NDArray[np.str_], f1: FloatArray, recall: FloatArray
+    truth: NDArray[np.int64],
+    target: FloatArray,
+    confidence: FloatArray,
+    right: BoolArray,
+    groups: NDArray[np.str_],
+    by_class: Mapping[str, FloatArray],
 ) -> dict[str, dict[str, Any]]:
-    """Return the metrics of each group of classes that has a class: of its clips and of its classes."""
+    """Return the metrics of each group of classes that has a class: of its clips and of its classes.
+
+    Args:
+        truth, target, confidence, right: (N,) of each clip: its class, the probability of that, the highest
+            probability, and whether the answer is right.
+        groups: (K,). by_class: (K,) ``f1``, ``recall`` and ``classwise``, the calibration error.
+    """
     rows: dict[str, dict[str, Any]] = {}
     seen = np.bincount(truth, minlength=len(groups)) > 0
-    right = values.argmax(axis=1) == truth
-    classwise = classwise_calibration_error(values, truth)
     for name in GROUPS:
         members = groups == name
         if not members.any():
             continue
         clips = members[truth]
         both = members & seen
-        target = values[clips, truth[clips]]
         rows[name] = {
             "classes": int(members.sum()),
             "n": int(clips.sum()),
             "accuracy": float(right[clips].mean()) if clips.any() else None,
-            "macro_f1": float(f1[both].mean()) if both.any() else None,
-            "mean_class_accuracy": float(recall[both].mean()) if both.any() else None,
-            "nll": _nll(target) if clips.any() else None,
-            "ece": expected_calibration_error(values[clips], truth[clips]) if clips.any() else None,
-            "classwise_ece": float(classwise[members].mean()),
+            "macro_f1": float(by_class["f1"][both].mean()) if both.any() else None,
+            "mean_class_accuracy": float(by_class["recall"][both].mean()) if both.any() else None,
+            "nll": _nll(target[clips]) if clips.any() else None,
+            "ece": confidence_gap(confidence[clips], right[clips]) if clips.any() else None,
+            "classwise_ece": float(by_class["classwise"][members].mean()),
         }
     return rows
 
@@ -203,31 +217,34 @@ def classification_metrics(
     rows, classes = values.shape
     answer = values.argmax(axis=1)
     confusion = np.bincount(truth * classes + answer, minlength=classes * classes).reshape(classes, classes)
-    right = np.diag(confusion).astype(np.float64)
+    hits = np.diag(confusion).astype(np.float64)
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     seen = support > 0
-    f1 = 2 * right / np.maximum(support + predicted, 1)
-    recall = right / np.maximum(support, 1)
-    target = values[np.arange(rows), truth]
+    f1 = 2 * hits / np.maximum(support + predicted, 1)
+    recall = hits / np.maximum(support, 1)
+    target, confidence, right = values[np.arange(rows), truth], values.max(axis=1), answer == truth
+    classwise = classwise_calibration_error(values, truth)
+    before = _more_probable(values, truth)
+    by_class = {"f1": f1, "recall": recall, "classwise": classwise}
     sizes = support if class_counts is None else np.asarray(class_counts)
     if sizes.shape != (classes,):
         raise ScoresError(f"class counts: found shape {sizes.shape}, wanted ({classes},)")
     return ClassificationMetrics(
         n=rows,
-        accuracy=float(right.sum() / rows),
+        accuracy=float(hits.sum() / rows),
         macro_f1=float(f1[seen].mean()),
         mean_class_accuracy=float(recall[seen].mean()),
         nll=_nll(target),
-        brier=float(((values**2).sum(axis=1) - 2 * target + 1).mean()),
-        ece=expected_calibration_error(values, truth),
-        ece_mass=expected_calibration_error(values, truth, scheme="mass"),
-        classwise_ece=float(classwise_calibration_error(values, truth).mean()),
+        brier=float((np.einsum("nk,nk->n", values, values) - 2 * target + 1).mean()),
+        ece=confidence_gap(confidence, right),
+        ece_mass=confidence_gap(confidence, right, scheme="mass"),
+        classwise_ece=float(classwise.mean()),
         macro_f1_all=float(f1.mean()),
         mean_class_accuracy_all=float(recall.mean()),
-        top_k={k: top_k_accuracy(values, truth, k) for k in TOP_K if k == 1 or k < classes},
-        groups=_group_rows(values, truth, class_groups(sizes), f1, recall),
+        top_k={k: float((before < k).mean()) for k in TOP_K if k == 1 or k < classes},
+        groups=_group_rows(truth, target, confidence, right, class_groups(sizes), by_class),
         f1=f1,
-        precision=right / np.maximum(predicted, 1),
+        precision=hits / np.maximum(predicted, 1),
         recall=recall,
         support=support.astype(np.int64),
         predicted=predicted.astype(np.int64),

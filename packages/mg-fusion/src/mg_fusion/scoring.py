@@ -68,9 +68,13 @@ def default_name(store: ScoredStore) -> str:
     return store.key if isinstance(store, LogitsStore) else Path(store.path).stem
 
 
-def probabilities(store: LogitsStore | ProbsStore) -> FloatArray:
-    """Return (N, K): softmax at tau 1 for logits, the values for probabilities."""
-    return softmax(store.as_log()) if isinstance(store, LogitsStore) else store.values.astype(np.float64)
+def probabilities(store: LogitsStore | ProbsStore, rows: NDArray[np.intp] | None = None) -> FloatArray:
+    """Return (N, K) of all rows or of some: softmax at tau 1 for logits, the values for probabilities."""
+    if rows is not None and np.array_equal(rows, np.arange(len(store.clip_ids))):
+        rows = None  # spares a copy
+    if isinstance(store, LogitsStore):
+        return softmax(store.as_log() if rows is None else store.as_log()[rows])
+    return (store.values if rows is None else store.values[rows]).astype(np.float64)
 
 
 def label_scores(store: LogitsStore | ProbsStore, truth: Truth) -> LabelledScores:
@@ -95,7 +99,7 @@ def label_scores(store: LogitsStore | ProbsStore, truth: Truth) -> LabelledScore
     rows = rows[np.argsort(store.clip_ids[rows])]
     return LabelledScores(
         clip_ids=store.clip_ids[rows],
-        probs=probabilities(store)[rows],
+        probs=probabilities(store, rows),
         labels=labels[rows],
         unlabelled=int((~known).sum()),
         unanswered=int((known & ~store.present).sum()),

@@ -109,19 +109,18 @@ def _from_csv(path: Path) -> Truth:
     labels = read_labels(path)
     names: dict[int, str] = {}
     with path.open(encoding="utf-8-sig", newline="") as handle:
-        for row in list(csv.reader(handle))[1:]:
+        rows = csv.reader(handle)
+        next(rows, None)  # the header
+        for row in rows:
             if len(row) < 3 or not row[2] or int(row[1]) < 0:
                 continue
             if names.setdefault(int(row[1]), row[2]) != row[2]:
                 raise DataError(
                     f"{path}: class {row[1]} has two names, '{names[int(row[1])]}' and '{row[2]}'"
                 )
-    return Truth(
-        path=path,
-        digest=file_digest(path),
-        labels={clip: label for clip, label in labels.items() if label >= 0},
-        class_names=names,
-    )
+    if min(labels.values(), default=0) < 0:
+        labels = {clip: label for clip, label in labels.items() if label >= 0}
+    return Truth(path=path, digest=file_digest(path), labels=labels, class_names=names)
 
 
 def fit_labels(

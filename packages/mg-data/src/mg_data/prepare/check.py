@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import Console, DataError, StageResult, UsageError
-from mg_data.labels import other_names, read_labels
+from mg_data.labels import read_label_table
 from mg_data.prepare.check_motion import check_motion
 from mg_data.store import ClipsStore, SplitStore, open_clips, open_streams, read_split
 from mg_data.store.columns import read_text
@@ -285,10 +285,11 @@ def check(
         parts = _check_split(report, store, known)
     if labels is not None:
         checked.append("labels")
-        truth = _check_labels(report, store, read_labels(labels), known)
+        table = read_label_table(labels)
+        truth = _check_labels(report, store, table.labels, known)
         report.error(
             "label-names", "{n} class(es) have another name in labels.csv than in the clips store",
-            other_names(labels, store.class_names),
+            table.other_names(store.class_names),
         )  # fmt: skip
         _check_overlaps(report, store, truth)
     if known is not None or labels is not None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import Console, DataError, StageResult, UsageError
-from mg_data.labels import check_names, read_labels
+from mg_data.labels import read_label_table
 from mg_data.store import ClipsStore, Provenance, open_clips, write_split
 
 PARTS = ("train", "val", "target")
@@ -203,14 +203,15 @@ def split(
     if not np.any(names == "train"):
         raise DataError(f"{where}: no clip is in train")
     rows = np.flatnonzero(names != "")
-    truth = read_labels(labels)
+    table = read_label_table(labels)
+    truth = table.labels
     source_rows = rows[names[rows] != "target"]
     missing = [clip_id for clip_id in store.clip_ids[source_rows].tolist() if truth.get(clip_id, -1) < 0]
     if missing:
         raise DataError(
             f"{labels}: has no label for {len(missing)} train or val clip(s), the first is '{missing[0]}'"
         )
-    check_names(labels, store.class_names, clips)
+    table.check_names(store.class_names, clips)
     for clip_id in store.clip_ids[source_rows].tolist():
         if truth[clip_id] >= len(store.class_names):
             raise DataError(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import Console, DataError, StageResult, UsageError
-from mg_data.labels import HEAD_SHARE, TAIL_SHARE, check_names, read_labels
+from mg_data.labels import HEAD_SHARE, TAIL_SHARE, read_label_table
 from mg_data.prepare.extras import require
 from mg_data.store import ClipsStore, open_clips, read_split
 
@@ -28,11 +28,11 @@ def _class_counts(
         parts[rows] = known.names
         truth[rows] = known.labels
     if labels is not None:
-        table = read_labels(labels)
-        truth = np.array([table.get(clip_id, -1) for clip_id in store.clip_ids.tolist()], np.int64)
+        table = read_label_table(labels)
+        truth = np.array([table.labels.get(clip_id, -1) for clip_id in store.clip_ids.tolist()], np.int64)
         if truth.max(initial=-1) >= num_classes:
             raise DataError(f"{labels}: holds class {truth.max()}, {store.path} has {num_classes} classes")
-        check_names(labels, store.class_names, store.path)
+        table.check_names(store.class_names, store.path)
     names = sorted(set(parts.tolist()), key=lambda name: (name == "none", name))
     clips = {name: int(np.sum(parts == name)) for name in names}
     counts = {

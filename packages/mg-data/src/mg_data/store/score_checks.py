@@ -45,15 +45,14 @@ def check_rows_sum_to_one(
     tolerance: float,
 ) -> None:
     """Raise StoreError unless the present rows are probabilities."""
-    rows = np.flatnonzero(present)
-    if len(rows) == 0:
+    if not present.any():
         return
-    sums = values[rows].astype(np.float64).sum(axis=1)
+    sums = np.where(present, values.sum(axis=1, dtype=np.float64), 1.0)  # no copy of all values
     worst = int(np.abs(sums - 1).argmax())
-    if abs(sums[worst] - 1) > tolerance or values[rows].min() < 0:
+    if abs(sums[worst] - 1) > tolerance or values.min(axis=1)[present].min() < 0:
         raise StoreError(
             path,
-            f"holds rows that are no probabilities: clip '{clip_ids[rows[worst]]}' sums to {sums[worst]:.6g}",
+            f"holds rows that are no probabilities: clip '{clip_ids[worst]}' sums to {sums[worst]:.6g}",
         )
 
 
