@@ -69,7 +69,7 @@ def _more_probable(values: FloatArray, truth: NDArray[np.int64]) -> NDArray[np.i
     before = values == own
     before &= np.arange(values.shape[1]) < truth[:, None]
     before |= values > own
-    return np.count_nonzero(before, axis=1)
+    return np.asarray(np.count_nonzero(before, axis=1), dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -203,15 +203,15 @@ def split(
     if not np.any(names == "train"):
         raise DataError(f"{where}: no clip is in train")
     rows = np.flatnonzero(names != "")
-    table = read_label_table(labels)
-    truth = table.labels
+    stated = read_label_table(labels)
+    truth = stated.labels
     source_rows = rows[names[rows] != "target"]
     missing = [clip_id for clip_id in store.clip_ids[source_rows].tolist() if truth.get(clip_id, -1) < 0]
     if missing:
         raise DataError(
             f"{labels}: has no label for {len(missing)} train or val clip(s), the first is '{missing[0]}'"
         )
-    table.check_names(store.class_names, clips)
+    stated.check_names(store.class_names, clips)
     for clip_id in store.clip_ids[source_rows].tolist():
         if truth[clip_id] >= len(store.class_names):
             raise DataError(
