@@ -9,7 +9,7 @@ written from its beginning to its end.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import StoreError
-from mg_data.store import LogitsBlocks, Provenance, Taint, open_logits, stream_probs
+from mg_data.store import LogitsBlocks, Provenance, ScoreStream, Taint, open_logits, stream_probs
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.stores import (
     Missing,
@@ -276,17 +276,9 @@ def fuse_to_store(
     if Path(out).resolve() in {Path(path).resolve() for path in paths}:
         raise SettingError(f"fuse: {out} is read and cannot be written too; name another file")
     with ExitStack() as stack:
-        stores: list[LogitsBlocks] = []
-        for path in paths:
-            store = open_logits(path)
-            stack.callback(store.close)
-            stores.append(store)
-        stores.sort(key=lambda store: store.key)
-        check_keys(stores)
-        check_classes(stores)
+        stores = _open_stores(paths, stack)
         dataset, vocabulary = shared(stores, "dataset"), shared(stores, "vocabulary")
-        keys = [store.key for store in stores]
-        class_names = stores[0].class_names
+        keys, class_names = [store.key for store in stores], stores[0].class_names
         shares, tau, own = chosen_weights(
             keys, [store.path for store in stores], class_names, paths, temperature, weights, params
         )
@@ -294,25 +286,17 @@ def fuse_to_store(
         if params is not None:
             taint = taint.union(Taint.of((), fit_keys(params)))
         ids, follows = _all_ids(stores)
-        rows = max(_FEWEST_ROWS, _BLOCK_ELEMENTS // (len(stores) * len(class_names)))
         if missing == "error" and any(store.count < len(ids) for store in stores):
             check_ids(stores, ids, np.stack([_held(store, ids) for store in stores]))
-        sources: list[_Rows] = []
-        for store, same in zip(stores, follows, strict=True):
-            if same:
-                sources.append(store)
-                continue
-            sources.append(_spool(store, ids, rows, Path(out), stack))
+        rows = max(_FEWEST_ROWS, _BLOCK_ELEMENTS // (len(stores) * len(class_names)))
+        sources = [
+            store if same else _spool(store, ids, rows, Path(out), stack)
+            for store, same in zip(stores, follows, strict=True)
+        ]
         used = dict(zip(keys, shares.tolist(), strict=True))
         settings = {"fuser": fuser, "temperature": tau, "weights": used}
         inputs = {store.key: store.digest for store in stores}
-        fuse = fuser_of(fuser)
-        answered = np.zeros(len(stores), dtype=np.int64)
-        voting = (shares > 0)[:, None]
-        silent, first_silent = 0, np.empty(0, dtype=ids.dtype)
-        logits = np.empty((len(stores), rows, len(class_names)))
-        present = np.empty((len(stores), rows), dtype=np.bool_)
-        probs = np.empty((rows, len(class_names)))
+        models = _AllModels(stores, sources, rows)
         with stream_probs(
             out,
             count=len(ids),
@@ -322,31 +306,7 @@ def fuse_to_store(
             vocabulary=vocabulary,
             provenance=Provenance(command=command, config={**settings, **(config or {})}, inputs=inputs),
         ) as stream:
-            for begin, end in _blocks(len(ids), rows):
-                block, mask = logits[:, : end - begin], present[:, : end - begin]
-                for index, (store, source) in enumerate(zip(stores, sources, strict=True)):
-                    values, mask[index] = source.read(begin, end)
-                    block[index] = store.as_log(values)
-                    if not mask[index].all():
-                        block[index][~mask[index]] = 0.0
-                answered += mask.sum(axis=1)
-                unanswered = ~(mask & voting).any(axis=0)
-                if unanswered.any():
-                    silent += int(unanswered.sum())
-                    if len(first_silent) <= 3:
-                        first_silent = np.append(first_silent, ids[begin:end][unanswered])
-                if silent:
-                    continue
-                for first, last in _blocks(end - begin, _ROWS_FUSED):
-                    probs[first:last] = fuse(
-                        _divided(block[:, first:last], own), mask[:, first:last], shares, tau
-                    )
-                stream.add(ids[begin:end], probs[: end - begin])
-            if silent:
-                raise ScoresError(
-                    f"fuse: {silent} of {len(ids)} clips have no answer from a model of positive weight: "
-                    f"{some(first_silent)}; add a store that answers them or give another model weight"
-                )
+            _fuse_blocks(models, ids, rows, _Vote(fuser_of(fuser), shares, tau, own), stream)
     return StreamedFusion(
         path=Path(out),
         digest=stream.digest,
@@ -357,13 +317,90 @@ def fuse_to_store(
         fuser=fuser,
         taint=taint,
         inputs=inputs,
-        answered=dict(zip(keys, answered.tolist(), strict=True)),
+        answered=dict(zip(keys, models.answered.tolist(), strict=True)),
         spooled=tuple(key for key, same in zip(keys, follows, strict=True) if not same),
     )
 
 
-def _divided(logits: FloatArray, own: FloatArray) -> FloatArray:
-    return logits if (own == 1).all() else logits / own[:, None, None]
+def _open_stores(paths: Sequence[str | Path], stack: ExitStack) -> list[LogitsBlocks]:
+    """Open stores that may be fused, sorted by key; the stack closes them."""
+    stores: list[LogitsBlocks] = []
+    for path in paths:
+        store = open_logits(path)
+        stack.callback(store.close)
+        stores.append(store)
+    stores.sort(key=lambda store: store.key)
+    check_keys(stores)
+    check_classes(stores)
+    return stores
+
+
+class _AllModels:
+    """The logits of all models, block by block, in memory that is used again; counts who answered."""
+
+    def __init__(self, stores: Sequence[LogitsBlocks], sources: Sequence[_Rows], rows: int) -> None:
+        self.answered = np.zeros(len(stores), dtype=np.int64)
+        self.classes = len(stores[0].class_names)
+        self._models = list(zip(stores, sources, strict=True))
+        self._logits = np.empty((len(stores), rows, self.classes))
+        self._present = np.empty((len(stores), rows), dtype=np.bool_)
+
+    def read(self, begin: int, end: int) -> tuple[FloatArray, BoolArray]:
+        """Return (M, B, K) logits, 0 where there is no answer, and (M, B) whether there is one."""
+        logits, present = self._logits[:, : end - begin], self._present[:, : end - begin]
+        for index, (store, source) in enumerate(self._models):
+            values, present[index] = source.read(begin, end)
+            logits[index] = store.as_log(values)
+            if not present[index].all():
+                logits[index][~present[index]] = 0.0
+        self.answered += present.sum(axis=1)
+        return logits, present
+
+
+@dataclass(frozen=True, eq=False)
+class _Vote:
+    """A fuser with its settings: ``shares`` (M,), ``tau``, and ``own`` (M,) temperatures of the models."""
+
+    fuse: Callable[[FloatArray, BoolArray, FloatArray, float], FloatArray]
+    shares: FloatArray
+    tau: float
+    own: FloatArray
+
+    def silent(self, present: BoolArray) -> BoolArray:
+        """Return (B,) which clips no model of positive weight answers."""
+        return np.asarray(~(present & (self.shares > 0)[:, None]).any(axis=0))
+
+    def __call__(self, logits: FloatArray, present: BoolArray) -> FloatArray:
+        """Return (B, K) probabilities."""
+        divided = logits if (self.own == 1).all() else logits / self.own[:, None, None]
+        return self.fuse(divided, present, self.shares, self.tau)
+
+
+def _fuse_blocks(models: _AllModels, ids: Ids, rows: int, vote: _Vote, stream: ScoreStream) -> None:
+    """Fuse all blocks into a store; once a clip has no answer such clips are only counted.
+
+    Raises:
+        ScoresError: clips without an answer.
+    """
+    silent, first_silent = 0, np.empty(0, dtype=ids.dtype)
+    probs = np.empty((rows, models.classes))
+    for begin, end in _blocks(len(ids), rows):
+        logits, present = models.read(begin, end)
+        unanswered = vote.silent(present)
+        if unanswered.any():
+            silent += int(unanswered.sum())
+            if len(first_silent) <= 3:
+                first_silent = np.append(first_silent, ids[begin:end][unanswered])
+        if silent:
+            continue
+        for first, last in _blocks(end - begin, _ROWS_FUSED):
+            probs[first:last] = vote(logits[:, first:last], present[:, first:last])
+        stream.add(ids[begin:end], probs[: end - begin])
+    if silent:
+        raise ScoresError(
+            f"fuse: {silent} of {len(ids)} clips have no answer from a model of positive weight: "
+            f"{some(first_silent)}; add a store that answers them or give another model weight"
+        )
 
 
 def _held(store: LogitsBlocks, ids: Ids) -> BoolArray:
