@@ -127,11 +127,7 @@ def content_digest(file: h5py.File, *, ascending: bool = False) -> str:
     else:
         order, is_sorted = _row_order(file)
     digest = hashlib.sha256()
-
-    paths: list[tuple[str, h5py.Group | h5py.Dataset]] = []
-    visit: Callable[[str, h5py.Group | h5py.Dataset], None] = lambda path, item: paths.append((path, item))  # noqa: E731
-    file.visititems(visit)
-    for path, item in sorted(paths, key=lambda pair: pair[0]):
+    for path, item in _members(file):
         if path == "provenance" or path.startswith("provenance/"):
             continue
         attributes = _attributes(item)
@@ -139,38 +135,47 @@ def content_digest(file: h5py.File, *, ascending: bool = False) -> str:
             if attributes != b"{}":
                 digest.update(f"group\0{path}\0".encode() + attributes + b"\0")
             continue
-        name = path.rsplit("/", 1)[-1]
-        group = item.parent
-        per_clip = path.split("/", 1)[0] not in ("classes", "taint")
         dtype = "utf8" if _is_text(item) else item.dtype.newbyteorder("<").str
         digest.update(f"data\0{path}\0{dtype}\0{item.shape}\0".encode() + attributes + b"\0")
-        ragged = "indptr" in group or "clip_indptr" in group
-        # A later minor version may add what has no row a clip: it keeps its own order.
-        if not per_clip or item.shape == () or (not ragged and len(item) != len(order)):
-            values = item.asstr()[()] if _is_text(item) else item[()]
-            array = np.asarray(values)
-            digest.update(_text_bytes(array) if _is_text(item) else _little_endian(array))
-        elif name in ("indptr", "clip_indptr"):
-            digest.update(_little_endian(np.diff(item[()])[order]))
-        elif name == "frame_indptr":
-            frames, lengths = group["clip_indptr"][()], np.diff(item[()])
-            for row in order:
-                digest.update(_little_endian(lengths[frames[row] : frames[row + 1]]))
-        elif "clip_indptr" in group:
-            frames = group["clip_indptr"][()]
-            limits = group["frame_indptr"][()][frames] if name == "bytes" else frames
-            for block in _ragged_blocks(item, limits[:-1][order], limits[1:][order]):
-                digest.update(_little_endian(block))
-        elif "indptr" in group:
-            limits = group["indptr"][()]
-            for block in _ragged_blocks(item, limits[:-1][order], limits[1:][order]):
-                digest.update(_little_endian(block))
-        elif _is_text(item) and is_sorted:
-            for begin in range(0, len(item), _BLOCK_TEXTS):
-                digest.update(_text_bytes(item[begin : begin + _BLOCK_TEXTS]))
-        elif _is_text(item):
-            digest.update(_text_bytes(item.asstr()[()][order]))
-        else:
-            for block in _row_blocks(item, order, is_sorted):
-                digest.update(_little_endian(block))
+        for part in _values(path, item, order, is_sorted):
+            digest.update(part)
     return f"sha256:{digest.hexdigest()}"
+
+
+def _members(file: h5py.File) -> list[tuple[str, h5py.Group | h5py.Dataset]]:
+    """Return all groups and data sets, sorted by path."""
+    members: list[tuple[str, h5py.Group | h5py.Dataset]] = []
+    visit: Callable[[str, h5py.Group | h5py.Dataset], None] = lambda path, item: members.append((path, item))  # noqa: E731
+    file.visititems(visit)
+    return sorted(members, key=lambda pair: pair[0])
+
+
+def _values(path: str, item: h5py.Dataset, order: NDArray[np.int64], is_sorted: bool) -> Iterator[Any]:
+    """Yield the bytes of a data set, its rows in the order of their clip ids."""
+    group, name = item.parent, path.rsplit("/", 1)[-1]
+    per_clip = path.split("/", 1)[0] not in ("classes", "taint")
+    ragged = "indptr" in group or "clip_indptr" in group
+    # A later minor version may add what has no row a clip: it keeps its own order.
+    if not per_clip or item.shape == () or (not ragged and len(item) != len(order)):
+        values = np.asarray(item.asstr()[()] if _is_text(item) else item[()])
+        yield _text_bytes(values) if _is_text(item) else _little_endian(values)
+    elif name in ("indptr", "clip_indptr"):
+        yield _little_endian(np.diff(item[()])[order])
+    elif name == "frame_indptr":
+        frames, lengths = group["clip_indptr"][()], np.diff(item[()])
+        for row in order:
+            yield _little_endian(lengths[frames[row] : frames[row + 1]])
+    elif ragged:
+        limits = group["clip_indptr" if "clip_indptr" in group else "indptr"][()]
+        if "clip_indptr" in group and name == "bytes":
+            limits = group["frame_indptr"][()][limits]
+        for block in _ragged_blocks(item, limits[:-1][order], limits[1:][order]):
+            yield _little_endian(block)
+    elif _is_text(item) and is_sorted:
+        for begin in range(0, len(item), _BLOCK_TEXTS):
+            yield _text_bytes(item[begin : begin + _BLOCK_TEXTS])
+    elif _is_text(item):
+        yield _text_bytes(item.asstr()[()][order])
+    else:
+        for block in _row_blocks(item, order, is_sorted):
+            yield _little_endian(block)
