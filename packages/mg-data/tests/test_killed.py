@@ -32,6 +32,35 @@ if __name__ == "__main__":
         pool.submit(time.sleep, 60).result()
 """
 
+HALF_A_RESULT = """
+import sys, time
+from pathlib import Path
+from mg_data.worker_pool import worker_pool
+
+def send_half(marker):
+    from multiprocessing.connection import Connection
+
+    whole = Connection._send
+
+    def half(self, data, **more):
+        if len(data) < 1_000_000:
+            return whole(self, data, **more)
+        whole(self, data[: len(data) // 2], **more)
+        marker.touch()
+        time.sleep(60)
+
+    Connection._send = half
+    return bytes(1_000_000)
+
+if __name__ == "__main__":
+    marker = Path(sys.argv[1])
+    with worker_pool(int(sys.argv[2])) as pool:
+        pool.submit(send_half, marker)
+        while not marker.exists():
+            time.sleep(0.01)
+        raise ValueError("of the owner")
+"""
+
 
 def start(script: str, *words: object) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(
@@ -92,3 +121,18 @@ def test_workers_end_with_a_killed_owner() -> None:
             return
         time.sleep(0.05)
     pytest.fail(f"worker {worker} outlives its owner")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_worker_that_ends_amid_its_result_is_not_waited_for(tmp_path: Path, workers: int) -> None:
+    script = tmp_path / "owner.py"
+    script.write_text(HALF_A_RESULT)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "marker"), str(workers)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr.rstrip().endswith("ValueError: of the owner")
+    assert "leaked" not in done.stderr

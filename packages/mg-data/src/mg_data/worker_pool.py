@@ -42,5 +42,17 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=True)
     finally:
         sender.close()
+        _close_results(pool)
         pool.shutdown(wait=True, cancel_futures=True)
         receiver.close()
+
+
+def _close_results(pool: ProcessPoolExecutor) -> None:
+    """Close our writing end of the pool's results, if it still has one.
+
+    A worker may end amid a result. The thread that reads results would wait for the rest of it for ever, as
+    long as any process could still write there.
+    """
+    results = getattr(pool, "_result_queue", None)  # None after a shutdown
+    if results is not None:
+        results._writer.close()
