@@ -1,7 +1,7 @@
 """Time and memory against size: ``python -m benchmarks.load [PART ...] [--work DIR]``.
 
 Parts: ``clips`` (stores of up to a million clips of 16 frames x 20 keypoints, about 4 GB, checked, counted
-and split), ``scores`` (up to a million rows of 32 classes in 64 shards, merged, fused and scored),
+and split), ``scores`` (up to ten million rows of 32 classes in 64 shards, merged, fused and scored),
 ``classes`` (4,562 clips of up to 1,000 classes, fused and scored), ``models`` (up to 12 stores of 777
 validation and 4,562 target clips, searched and fused). Each command is a process of its own; its seconds and
 peak memory are kept for every size, with the exponent of their growth between the two largest sizes: 1 is a
@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import platform
 import shutil
 import tempfile
 import time
@@ -25,13 +23,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fusion_scale import BLOCK, TABLE
+from benchmarks.machine import machine
 from benchmarks.measuring import run_mg
 from benchmarks.record_run import RESULTS, commit
 
 FRAMES, POINTS, CLASSES, SHARDS = 16, 20, 32, 64
 SIZES: dict[str, tuple[int, ...]] = {
     "clips": (10_000, 100_000, 1_000_000),
-    "scores": (10_000, 100_000, 1_000_000),
+    "scores": (100_000, 1_000_000, 10_000_000),
     "classes": (10, 100, 1_000),
     "models": (3, 6, 12),
 }
@@ -238,7 +237,7 @@ def main() -> None:
             "part": part,
             "command": f"python -m benchmarks.load {part}",
             "commit": commit(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "machine": machine(),
             "seed": 0,
             **measure(part, given.work, sizes),
         }
