@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import permutations
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from mg_fusion import fit_soft_vote, soft_vote
 from mg_fusion.convex import lowest_nll
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.metrics import classification_metrics
+from mg_fusion.search import choosing
 from mg_fusion.search.choosing import _WORTH_COMPILING as WORTH
 from mg_fusion.search.choosing import Plan, _judge, check_plan, choose
 from mg_fusion.search.climb import _moves, _random_starts, climb
@@ -356,6 +358,46 @@ def test_a_clip_that_one_model_alone_answers_keeps_that_model_in() -> None:
     present[2, 5] = False
     with pytest.raises(ScoresError, match="no weights on this grid answer every clip"):
         choose(scores, present, labels, check_plan(1.0, 1.0, "accuracy", "grid", "numpy"))
+
+
+def test_a_choice_is_the_same_to_the_last_bit_however_models_are_ordered() -> None:
+    logits, labels = toy_scores(50, (1.0, 0.8, 1.2, 0.9), 3)
+    mask = np.ones((4, 50), dtype=bool)
+    plan = check_plan(1.0, 0.25, "nll", "grid", "numpy")
+    first = choose(logits, mask, labels, plan)
+    for order in permutations(range(4)):
+        chosen = choose(logits[list(order)], mask, labels, plan)
+        assert chosen.found.best == first.found.best
+        assert chosen.weights.tolist() == first.weights[list(order)].tolist()
+
+
+def test_ascent_moves_weights_in_the_steps_of_the_plan() -> None:
+    logits, labels = toy_scores(80, (1.0, 0.9, 1.1), 5)
+    mask = np.ones((3, 80), dtype=bool)
+    chosen = choose(logits, mask, labels, check_plan(1.0, 0.1, "accuracy", "ascent", "numpy"))
+    by_step = {
+        step: climb(VoteObjective(logits, labels, mask), np.ones(1), step, "accuracy").settings
+        for step in (0.1, 0.2, 10.0)
+    }
+    assert by_step[0.1] > 2 * by_step[0.2] > 4 * by_step[10.0]
+    assert chosen.found.settings == pytest.approx(
+        by_step[0.1], rel=0.1
+    )  # models are climbed in another order
+
+
+def test_a_grid_of_exactly_the_most_settings_is_still_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = toy_scores(20, (1.0, 0.9), 0)
+    mask = np.ones((2, 20), dtype=bool)
+
+    def method(wanted: Any) -> str:
+        return choose(logits, mask, labels, check_plan(1.0, 0.1, "accuracy", wanted, "numpy")).method
+
+    monkeypatch.setattr(choosing, "_MOST_SETTINGS", 11)
+    assert (method("auto"), method("grid")) == ("grid", "grid")
+    monkeypatch.setattr(choosing, "_MOST_SETTINGS", 10)
+    assert method("auto") == "coordinate-ascent"
+    with pytest.raises(SettingError, match="'grid' would be 11 settings, at most 10"):
+        method("grid")
 
 
 def test_the_middle_is_the_most_central_weight_at_its_likeliest_temperature() -> None:
