@@ -54,7 +54,11 @@ READERS = {
         r"over-long fields, labels and frames beyond 32 bits: traceback (\*); a header of npy that is no "
         "Python: traceback",
     ),
-    "video": ("mg data crop, mg watch", "unknown codec, texts that are no UTF-8: traceback"),
+    "video": (
+        "mg data crop, mg watch",
+        "unknown codec, texts that are no UTF-8: traceback; a table that claims gigabytes: told as a lack of "
+        "memory",
+    ),
     "score-files": (
         "mg store from-scores",
         "npz: six kinds of damage with a traceback; labels that are no numbers",

@@ -108,6 +108,11 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
+def _is_out_of_memory(error: BaseException) -> bool:
+    # FFmpeg compares what a file claims with a limit of its own first, and says the same then.
+    return isinstance(error, MemoryError) and not type(error).__module__.startswith("av.")
+
+
 def judge(reader: Reader, folder: Path, must_refuse: bool) -> tuple[str, str, str]:
     """Read once; return (outcome, what is wrong, its traceback). Outcomes: read, refused, found."""
     from mg_data.cli.main import one_line
@@ -117,7 +122,7 @@ def judge(reader: Reader, folder: Path, must_refuse: bool) -> tuple[str, str, st
         reader.read(folder)
     except MgError as error:
         text = one_line(str(error))
-        if any(isinstance(cause, MemoryError) for cause in _causes(error)) or _NO_MEMORY.search(text):
+        if any(_is_out_of_memory(cause) for cause in _causes(error)) or _NO_MEMORY.search(text):
             return "found", f"memory: {text}"[:300], traceback.format_exc()
         if len(text.splitlines()) != 1 or not text.isprintable() or len(text) > _LONGEST_MESSAGE:
             return "found", f"message of {len(text)} characters: {text[:200]!r}", traceback.format_exc()

@@ -326,6 +326,20 @@ def test_a_skeleton_beyond_float32(tmp_path: Path) -> None:
         _read_skeleton(tmp_path / "a.mat")
 
 
+def test_a_video_whose_table_claims_gigabytes(tmp_path: Path) -> None:
+    from mg_data.datasets.examples import videos
+    from mg_data.video.decode import video_size
+
+    videos(tmp_path)
+    path = next(tmp_path.rglob("*.mp4"))
+    data = bytearray(path.read_bytes())
+    count = data.index(b"stts") + 8
+    data[count : count + 4] = (0x9075F364).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"cannot be decoded: it asks for more memory .* may be damaged$"):
+        video_size(path)
+
+
 def test_a_video_of_an_unknown_codec(tmp_path: Path) -> None:
     from mg_data.datasets.examples import videos
     from mg_data.video.decode import decode_frames

@@ -71,6 +71,10 @@ def open_video(path: Path) -> Iterator[tuple[Any, Source]]:
         try:
             with av.open(source, "r") as container:
                 yield container, source
+        except av.error.MemoryError as error:  # a table of a damaged file may claim any length
+            source.check()
+            reason = "it asks for more memory than FFmpeg gives; it may be damaged"
+            raise DataError(f"{path}: cannot be decoded: {reason}") from error
         except av.error.FFmpegError as error:
             source.check()
             raise DataError(f"{path}: cannot be decoded: {error.strerror or error}") from error
