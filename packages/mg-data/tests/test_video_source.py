@@ -47,19 +47,22 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> Any:
     return set_border
 
 
-@pytest.fixture(scope="module", params=CODECS)
-def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("video") / f"v.{request.param}"
+def write_video(path: Path) -> Path:
     rng = np.random.default_rng(0)
     table_first = {"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {}
     with av.open(str(path), "w", options=table_first) as container:
-        stream = container.add_stream(CODECS[request.param], rate=25)
+        stream = container.add_stream(CODECS[path.suffix[1:]], rate=25)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 12
         for _ in range(NUM_FRAMES):
             picture = rng.integers(0, 256, (48, 64, 3), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+@pytest.fixture(scope="module", params=CODECS)
+def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / f"v.{request.param}")
 
 
 @pytest.mark.parametrize("wanted", [range(NUM_FRAMES), [0, NUM_FRAMES - 1]], ids=["all", "two"])
@@ -116,3 +119,23 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.mp4", tmp_path / "none" / "none.mp4"):
         with pytest.raises(DataError, match="cannot be decoded"), open_video(path):
             pass
+
+
+@pytest.mark.parametrize("place", ["beside", "elsewhere", "a connection"])
+@pytest.mark.parametrize("kind", ["m3u8", "mp4"])
+def test_a_list_of_other_files_is_no_video(tmp_path: Path, kind: str, place: str) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    part, other = write_video(folder / "part.ts"), write_video(tmp_path / "other.ts")
+    where = {"beside": part.name, "elsewhere": str(other), "a connection": "http://127.0.0.1:9/a.ts"}[place]
+    texts = {
+        "m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{where}\n#EXT-X-ENDLIST\n",
+        "mp4": f"ffconcat version 1.0\nfile '{where}'\n",
+    }
+    path = folder / f"list.{kind}"
+    path.write_text(texts[kind])
+    with pytest.raises(DataError, match="cannot be decoded"):
+        list(decode_frames(path, [0]))
+    with pytest.raises(DataError, match="cannot be decoded"):
+        count_frames(path)
+    assert count_frames(part) == NUM_FRAMES

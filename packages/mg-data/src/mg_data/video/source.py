@@ -1,7 +1,8 @@
-"""Opening a video so that a disk that fails is told apart from a file that is damaged.
+"""Opening a video: from its own bytes alone, and so that a failing disk is told apart from a damaged file.
 
 FFmpeg takes a failed read for the end of the file: the last picture is made up from half of its bytes, and
-the video has fewer frames, without a word.
+the video has fewer frames, without a word. And a file that calls itself a video may be a list of others, on
+this machine or elsewhere, which FFmpeg would open.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any, BinaryIO
 
 from mg_data.contract import DataError, StoreError
 
+# What FFmpeg may open besides the file it is given: by no protocol, as none is called so.
+_NOTHING_ELSE = {"protocol_whitelist": "none"}
 # Of the path, and not of the disk.
 _NOT_THERE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -55,7 +58,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Source]]:
     A picture is to be trusted once ``source.check()`` came back after it was decoded.
 
     Raises:
-        DataError: missing, or no video that FFmpeg reads, here or in the block.
+        DataError: missing, no video that FFmpeg reads, or a list of other files; here or in the block.
         StoreError: the disk failed, whatever was raised in the block.
     """
     import av
@@ -69,7 +72,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Source]]:
     with file:
         source = Source(path, file)
         try:
-            with av.open(source, "r") as container:
+            with av.open(source, "r", options=_NOTHING_ELSE) as container:
                 yield container, source
         except av.error.MemoryError as error:  # a table of a damaged file may claim any length
             source.check()
