@@ -15,7 +15,7 @@ LIMITS = {
         "what is left are importlib.metadata, pluggy and the contract's dataclasses; there "
         "the project's files were compiled anew by each process, as Python had been told to write none"
     ),
-    ("crop", ("synthetic_720x1280", "ratio")): "mixing pixels is plain arithmetic, decoding is written by hand",
+    ("crop", ("synthetic_720x1280", "ratio")): "mixing pixels is compiled plainly, decoding by hand",
     ("crop", ("intel_asl_640x480", "ratio")): "small frames decode fast: encoding the crop counts",
     ("crop", ("workers", "ratio")): "the main process writes the store besides",
     ("import-workers", ("ratio",)): "the main process writes the store besides",
