@@ -87,6 +87,7 @@ for number in range(int(sys.argv[3])):
 """
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_each_end_with_the_same_weights(toy: Toy, tmp_path: Path) -> None:
     seed = int(np.random.SeedSequence().entropy) % 2**31  # type: ignore[arg-type]  # another one each time

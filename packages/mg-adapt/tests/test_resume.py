@@ -64,7 +64,9 @@ def epochs(log: Path) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [1, 9, 14])
+@pytest.mark.parametrize(
+    "moment", [9, *(pytest.param(moment, marks=pytest.mark.extended) for moment in (1, 14))]
+)
 def test_sigkill_anywhere_then_again_gives_the_same_weights(toy: Toy, tmp_path: Path, moment: int) -> None:
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
     learn(toy, whole, *SETTINGS)

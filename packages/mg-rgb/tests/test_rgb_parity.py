@@ -193,7 +193,13 @@ HUB = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HUB)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("slow-r50", "x3d-s") else pytest.param(name, marks=pytest.mark.extended)
+        for name in HUB
+    ],
+)
 def test_checkpoints_of_the_published_size_load_with_a_new_head(name: str, tmp_path: Path) -> None:
     function, shape = HUB[name]
     theirs = trained(getattr(pytorchvideo_hub, function)(pretrained=False))

@@ -5,7 +5,7 @@ The backend is the one that needs no compiler for C++: what may go wrong here is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -61,8 +61,16 @@ def _forget() -> Iterator[None]:
     torch.compiler.reset()
 
 
+# Tracing takes half a minute for some: two of them stand for all in each run.
+QUICK = ("decoupled-stcnn", "st-gcn")
+
+
+def _all_of(names: Iterable[str]) -> list[Any]:
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.extended) for name in names]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(SPECS))
+@pytest.mark.parametrize("name", _all_of(SPECS))
 def test_a_compiled_model_takes_the_step_of_the_model(name: str) -> None:
     model, clips = _model_and_clips(name)
     wanted = _step(model, model, clips)
@@ -73,7 +81,7 @@ def test_a_compiled_model_takes_the_step_of_the_model(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["decoupled-stcnn", "posec3d"])
+@pytest.mark.parametrize("name", _all_of(["decoupled-stcnn", "posec3d"]))
 def test_a_compiled_model_goes_along_with_bfloat16_and_another_size_of_batch(name: str) -> None:
     model, clips = _model_and_clips(name)
     compiled = torch.compile(model.eval(), backend="aot_eager")
