@@ -26,6 +26,7 @@ def train(folder: Path, name: str, **recipe: float) -> tuple[list[dict[str, floa
     return [json.loads(line) for line in log.splitlines()], out.read_bytes()
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_training_with_cutmix_repeats_and_differs_from_one_without(tmp_path: Path) -> None:
     write(tmp_path / "rgb.h5", "rgb", mirrored=False)

@@ -52,6 +52,7 @@ def write(path: Path, stream: str, *, mirrored: bool) -> Path:
     return path
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
 def test_it_is_the_mean_of_two_runs_with_mirrored_classes_exchanged(stream: str, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def clouds() -> tuple[list[str], np.ndarray, np.ndarray]:
     return [f"c{number:03}" for number in range(CLIPS)], values.astype(np.float32), labels
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["linear-probe", "mlp-probe"])
 def test_a_probe_learns_what_features_tell_through_mg(model: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from helpers import mg
 from mg_data.store import read_logits
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_views_are_a_matter_of_the_test_alone(tmp_path: Path) -> None:
     mg("data", "synth", tmp_path / "raw", "--clips", 24, "--subjects", 2, "--size", "64x96", "--no-video")
