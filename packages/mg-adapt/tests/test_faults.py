@@ -308,6 +308,7 @@ def test_half_precision_needs_cuda_and_compiling_a_compiler(
         learn(toy, tmp_path / "a", "recipe.bach_size=4")
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_compiled_training_needs_a_compiler(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -393,6 +393,7 @@ finally:
 """
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_ten_times_the_clips_need_no_more_memory(tmp_path: Path) -> None:
     peak = {}
