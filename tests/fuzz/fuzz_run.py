@@ -155,7 +155,7 @@ def add_to_record(folder: Path, result: dict[str, Any], seed: str, guided: bool)
         "mode": "guided" if guided else "changes",
         "seed": seed,
         **{key: result[key] for key in ("cases", "seconds", "branches", "inputs") if key in result},
-        "found": [re.sub(r"/\S*/mg-fuzz-[^/]+/start-\d+/work/?", "", f["why"]) for f in result["findings"]],
+        "found": [re.sub(r"\S*mg-fuzz-[^/]+/start-\d+/\w+/?", "", f["why"]) for f in result["findings"]],
         "commit": commit(),
     }
     path.write_text(json.dumps({**kept, "runs": [*kept["runs"], run]}, indent=2) + "\n")

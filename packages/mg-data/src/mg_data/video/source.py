@@ -74,17 +74,18 @@ def open_video(path: Path) -> Iterator[tuple[Any, Source]]:
         try:
             with av.open(source, "r", options=_NOTHING_ELSE) as container:
                 yield container, source
-        except av.error.MemoryError as error:  # a table of a damaged file may claim any length
+        except (av.error.FFmpegError, UnicodeDecodeError) as error:
             source.check()
-            reason = "it asks for more memory than FFmpeg gives; it may be damaged"
-            raise DataError(f"{path}: cannot be decoded: {reason}") from error
-        except av.error.FFmpegError as error:
-            source.check()
-            raise DataError(f"{path}: cannot be decoded: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:  # of FFmpeg's texts about the file
-            source.check()
-            raise DataError(f"{path}: cannot be decoded: it is damaged") from error
+            raise DataError(f"{path}: cannot be decoded: {_reason(error)}") from error
         except DataError:
             source.check()
             raise
         source.check()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):  # a table of a damaged file may claim any length
+        return "it asks for more memory than FFmpeg gives; it may be damaged"
+    if isinstance(error, UnicodeDecodeError):  # of FFmpeg's texts about the file
+        return "it is damaged"
+    return str(getattr(error, "strerror", None) or error)
