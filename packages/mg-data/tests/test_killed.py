@@ -33,11 +33,11 @@ if __name__ == "__main__":
 """
 
 HALF_A_RESULT = """
-import sys, time
+import os, signal, sys, time
 from pathlib import Path
 from mg_data.worker_pool import worker_pool
 
-def send_half(marker):
+def send_half(marker, then):
     from multiprocessing.connection import Connection
 
     whole = Connection._send
@@ -47,15 +47,20 @@ def send_half(marker):
             return whole(self, data, **more)
         whole(self, data[: len(data) // 2], **more)
         marker.touch()
+        if then == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)
 
     Connection._send = half
     return bytes(1_000_000)
 
 if __name__ == "__main__":
-    marker = Path(sys.argv[1])
-    with worker_pool(int(sys.argv[2])) as pool:
-        pool.submit(send_half, marker)
+    marker, workers, then = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    with worker_pool(workers) as pool:
+        future = pool.submit(send_half, marker, then)
+        others = [pool.submit(abs, -1) for _ in range(workers)]
+        if then == "killed":
+            future.result()
         while not marker.exists():
             time.sleep(0.01)
         raise ValueError("of the owner")
@@ -123,16 +128,29 @@ def test_workers_end_with_a_killed_owner() -> None:
     pytest.fail(f"worker {worker} outlives its owner")
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_a_worker_that_ends_amid_its_result_is_not_waited_for(tmp_path: Path, workers: int) -> None:
-    script = tmp_path / "owner.py"
+def run_half_a_result(folder: Path, workers: int, then: str) -> str:
+    """Return what the owner wrote to stderr, whose last line is the error it ended with."""
+    script = folder / "owner.py"
     script.write_text(HALF_A_RESULT)
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "marker"), str(workers)],
+        [sys.executable, str(script), str(folder / "marker"), str(workers), then],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert done.stderr.rstrip().endswith("ValueError: of the owner")
+    assert (folder / "marker").exists()
     assert "leaked" not in done.stderr
+    return done.stderr.rstrip()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_worker_that_ends_amid_its_result_is_not_waited_for(tmp_path: Path, workers: int) -> None:
+    assert run_half_a_result(tmp_path, workers, "waits").endswith("ValueError: of the owner")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_worker_killed_amid_its_result_breaks_the_pool(tmp_path: Path, workers: int) -> None:
+    last = run_half_a_result(tmp_path, workers, "killed").splitlines()[-1]
+    assert last.startswith("concurrent.futures.process.BrokenProcessPool")

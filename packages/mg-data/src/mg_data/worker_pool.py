@@ -37,14 +37,32 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(receiver,))
+    over = threading.Event()
+    guard = threading.Thread(target=_end_with_the_first, args=(pool, sender, over), daemon=True)
+    guard.start()
     try:
         yield pool
         pool.shutdown(wait=True)
     finally:
+        over.set()
+        guard.join()  # it may be closing what is closed here
         sender.close()
         _close_results(pool)
         pool.shutdown(wait=True, cancel_futures=True)
         receiver.close()
+
+
+def _end_with_the_first(pool: ProcessPoolExecutor, sender: Connection, over: threading.Event) -> None:
+    """End all workers once one of them was killed, so that the pool is broken and not waited for.
+
+    The pool sees that itself, unless the worker died amid a result: then it reads on, and the other workers
+    wait for the lock that went with the dead one.
+    """
+    while not over.wait(0.2):
+        if any(process.exitcode for process in list((pool._processes or {}).values())):
+            sender.close()
+            _close_results(pool)
+            return
 
 
 def _close_results(pool: ProcessPoolExecutor) -> None:
