@@ -197,6 +197,20 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, suffix: str) -> N
         read_state(path)
 
 
+@pytest.mark.parametrize(
+    "text", ["<!DOCTYPE html><title>404</title>", "version https://git-lfs.github.com/spec/v1"]
+)
+def test_a_page_or_pointer_in_the_place_of_a_checkpoint_is_not_taken_for_objects(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "kinetics.pth"
+    path.write_text(text)
+    with pytest.raises(
+        DataError, match=f"not a torch checkpoint, it begins with b'{text[:16]}': fetch or copy"
+    ):
+        read_state(path)
+
+
 def test_a_checkpoint_that_is_no_state_dict_is_named(tmp_path: Path) -> None:
     torch.save([torch.zeros(2)], tmp_path / "list.pth")
     with pytest.raises(DataError, match="holds list, wanted a state dict"):

@@ -115,6 +115,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
                     raise DataError(f"{path}: a compressed archive, which torch never writes; refused unread")
         value: Any = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if isinstance(source, io.BytesIO) and not source.getvalue().startswith(pickle.PROTO):
+            start = source.getvalue()[:16]  # of a page that says "not found", or of a pointer to the file
+            raise DataError(
+                f"{path}: not a torch checkpoint, it begins with {start!r}: fetch or copy the file again"
+            ) from error
         raise DataError(
             f"{path}: holds Python objects besides tensors and was refused, nothing in it was executed: "
             "save its state dict alone, best as .safetensors"
