@@ -201,3 +201,18 @@ def test_checkpoints_of_other_networks_are_refused_by_name(tmp_path: Path) -> No
     with pytest.raises(UsageError, match="is that of layout 'coco-17', not 'kinect-20'"):
         _convert(GOLDEN / "mmaction2-st-gcn.pth", out, layout="kinect-20")
     assert not out.exists()
+
+
+def test_a_stem_and_a_classifier_without_stages_make_no_network(tmp_path: Path) -> None:
+    path, out = tmp_path / "x.pth", tmp_path / "o.safetensors"
+    ends = {
+        "backbone.conv1.conv.weight": torch.zeros(4, 3, 1, 7, 7),
+        "cls_head.fc_cls.weight": torch.zeros(2, 4),
+    }
+    torch.save(ends, path)
+    with pytest.raises(DataError, match=r"stages \[\] of blocks make no PoseC3D"):
+        _convert(path, out)
+    graph = {"backbone.gcn.0.gcn.A": torch.zeros(3, 0, 0), "backbone.data_bn.weight": torch.zeros(6)}
+    torch.save(graph, path)
+    with pytest.raises(DataError, match=r"its adjacency has shape \(3, 0, 0\), want \(subsets, V, V\)"):
+        _convert(path, out)

@@ -111,7 +111,8 @@ def convert_posec3d(path: Path, tensors: Tensors, layout: str) -> Converted:
         found = re.match(r"backbone\.stages\.(\d+)\.res_blocks\.(\d+)\.", name)
         if found:
             stages.setdefault(int(found[1]), set()).add(int(found[2]))
-    if sorted(stages) != list(range(len(stages))) or len(stages) > 8 or max(map(len, stages.values())) > 64:
+    depths = [len(blocks) for blocks in stages.values()]
+    if sorted(stages) != list(range(len(stages))) or not 1 <= len(stages) <= 8 or max(depths) > 64:
         raise DataError(f"{path}: stages {sorted(stages)} of blocks make no PoseC3D")
     options: dict[str, Any] = {
         "base_channels": len(stem),
@@ -145,7 +146,7 @@ def convert_stgcn(path: Path, tensors: Tensors, layout: str) -> Converted:
             f"{path}: want one adjacency 'A' that all blocks share, found {len(matrices)} of them"
         )
     adjacency = matrices[0].float()
-    if adjacency.ndim != 3 or adjacency.shape[1] != adjacency.shape[2]:
+    if adjacency.ndim != 3 or adjacency.shape[1] != adjacency.shape[2] or not adjacency.numel():
         raise DataError(f"{path}: its adjacency has shape {tuple(adjacency.shape)}, want (subsets, V, V)")
     state["adjacency"] = adjacency
     num_points = adjacency.shape[1]
