@@ -6,6 +6,7 @@ import builtins
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from math import inf, nan
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -133,6 +134,7 @@ def test_dense_heatmaps_are_those_that_models_draw() -> None:
         people[..., 2].clamp_(0, 1)
         people[0, 0, 0, 1] = people[0, 0, 0, 0]  # a limb without length
         people[1, :, :, 2, 2] = 0  # a keypoint that was not found
+        people[2, 0, 0, 0, 0], people[2, 0, 1, 3, 1], people[2, 1, 2, 1, 2] = nan, inf, nan  # or told so
         torch.testing.assert_close(DenseRenderer(renderer)(people), renderer(people), rtol=1e-4, atol=1e-5)
 
 

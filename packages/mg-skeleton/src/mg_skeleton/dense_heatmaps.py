@@ -24,6 +24,8 @@ class DenseRenderer(nn.Module):
         self.second = [edge[1] for edge in renderer.edges]
 
     def forward(self, people: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        # A keypoint that is not finite leaves no trace, and its numbers must not reach a sum.
+        people = torch.where(people.isfinite().all(dim=-1, keepdim=True), people, 0)
         x, y = people[..., 0] * self.size, people[..., 1] * self.size  # (B, P, T, V) pixels
         score = people[..., 2]
         maps = []
