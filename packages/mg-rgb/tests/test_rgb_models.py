@@ -22,6 +22,7 @@ from mg_rgb.models.convolution import (
 )
 from mg_rgb.models.r2plus1d import r2plus1d
 from mg_rgb.models.s3d import s3d
+from mg_rgb.models.slowfast import slowfast_r50
 from mg_rgb.models.swin3d import swin3d
 from mg_rgb.records_models import MODELS
 
@@ -195,6 +196,13 @@ def test_a_pooling_window_larger_than_the_map_becomes_its_mean() -> None:
     x = torch.randn(2, 3, 2, 4, 4)
     assert torch.equal(pool(x), torch.nn.functional.avg_pool3d(x, (2, 4, 4)))
     assert torch.equal(pool(x[:, :, :1]), x[:, :, :1].mean(dim=(2, 3, 4), keepdim=True))
+
+
+def test_slowfast_takes_clips_longer_than_the_librarys() -> None:
+    """36 frames of 224 pixels hold two of the slow pathway's windows, five of the fast one's."""
+    branch = slowfast_r50(2, input=video(1, 36, 224), width=8, layers=(1, 1, 1, 1)).eval()
+    with torch.no_grad():
+        assert branch(torch.rand(1, 1, 36, 224, 224)).logits.isfinite().all()
 
 
 def test_a_pointwise_head_is_the_convolution_it_stands_for() -> None:

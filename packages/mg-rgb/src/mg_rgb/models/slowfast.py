@@ -25,6 +25,15 @@ ALPHA = 4  # frames of the fast pathway to one of the slow
 BETA = 8  # channels of the slow pathway to one of the fast
 
 
+class _Point(WindowOrMean):
+    """The mean of all windows of the library's pooling: a longer clip than the library's has other numbers of
+    them in each pathway, which could not be put together. The head takes this mean afterwards anyway.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).mean(dim=(2, 3, 4), keepdim=True)
+
+
 class _TwoPathways(nn.Module):
     """(N, C, T, H, W) -> (N, channels): one clip, given to both pathways of the library's network."""
 
@@ -77,7 +86,7 @@ def _build(
             pathway.res_blocks = pathway.res_blocks[:count]
     pools = library.blocks[-2].pool
     for place, pool in enumerate(pools):
-        pools[place] = WindowOrMean(pool)
+        pools[place] = _Point(pool)
     channels = strip_classifier(library)
     network = _TwoPathways(library)
     guard_small_maps(network)
