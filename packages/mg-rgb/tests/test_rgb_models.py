@@ -153,6 +153,7 @@ def test_statistics_come_from_the_modality_then_the_library() -> None:
         ("mvit-v2-s", {"depths": (1,)}, "two blocks or more in all"),
         ("vivit", {"patch": (3, 8)}, "of 8 frames of 32 x 32 pixels, wanted squares, in multiples of 3"),
         ("videomae", {"heads": 5}, "a width that the heads divide"),
+        ("timesformer", {"patch": (2, 8)}, r"patch \[2, 8\]: .* one frame each, wanted \[1, 8\]"),
     ],
 )  # fmt: skip
 def test_options_that_a_library_cannot_build_are_refused(

@@ -55,6 +55,7 @@ class _Family:
     Args:
         name: of the module and of the network in it. prefix: of its classes.
         mean_of_tokens: the classifier sees the normalised mean of all tokens, not the first token.
+        by_frame: a token covers one frame, and frames have a table of positions of their own.
         patch: the library's options for a patch of (frames, side).
     """
 
@@ -63,6 +64,7 @@ class _Family:
     known: tuple[WeightsSpec, ...]
     preprocessing: Mapping[str, Any]
     mean_of_tokens: bool = False
+    by_frame: bool = False
     patch: Callable[[int, int], dict[str, Any]]
 
 
@@ -138,7 +140,7 @@ def _build(
     Args:
         width: channels of a token, a multiple of ``heads``; the MLP has four times as many.
         depth: layers. heads: attention heads.
-        patch: frames and pixels (of a square side) that a token covers.
+        patch: frames and pixels (of a square side) that a token covers; one frame for TimeSformer.
         options: see :class:`VideoBranch`. Weights of another size of sample get their tables of positions
             interpolated.
 
@@ -152,6 +154,10 @@ def _build(
         raise UsageError(
             f"model {family.name}: patch {list(patch)}, width {width}, heads {heads}, depth {depth}: wanted "
             "two positive numbers, a width that the heads divide, and a layer or more"
+        )
+    if family.by_frame and patch[0] != 1:
+        raise UsageError(
+            f"model {family.name}: patch {list(patch)}: tokens cover one frame each, wanted [1, {patch[1]}]"
         )
     if frames % patch[0] or rows % patch[1] or rows != columns:
         raise UsageError(
@@ -210,6 +216,7 @@ _TIMESFORMER = _Family(
     prefix="Timesformer",
     known=TIMESFORMER_WEIGHTS,
     preprocessing=TIMESFORMER,
+    by_frame=True,
     patch=lambda frames, side: {"patch_size": side},
 )
 _VIVIT = _Family(
