@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from torch import nn
 from torchvision.models import video as torchvision_video
 from torchvision.models.video import mvit as torchvision_mvit
 
-from mg_data.contract import InputSpec
+from mg_data.contract import DataError, InputSpec
 from mg_rgb.models.branch import VideoBranch
 from mg_rgb.models.positions import resize_table
+from mg_rgb.models.transformers_video import grid_of
 from mg_rgb.records_models import MODELS
 
 CLASSES = 12
@@ -263,14 +265,14 @@ def test_logits_equal_hugging_face_bit_for_bit(name: str, form: str, tmp_path: P
 @pytest.mark.parametrize("name", ["mvit-v1-b", "mvit-v2-s", "timesformer", "vivit"])
 def test_a_checkpoint_of_another_sample_gets_its_positions_interpolated(name: str, tmp_path: Path) -> None:
     options: dict[str, Any] = {"width": 8, "depths": (1, 2)} if name.startswith("mvit") else SMALL
-    frames = 32 if name == "vivit" else 8  # its table is told apart by the published 32 frames
-    before = ours(name, (frames, 64, 64), **options)
+    before = ours(name, (8, 64, 64), **options)
     tables = {n for n, _ in before.named_parameters() if "pos" in n or n.endswith("time_embeddings")}
     tables -= {n for n in tables if n.endswith(("class_pos", "class_token"))}
     for number, table in enumerate(sorted(tables)):
         nn.init.constant_(before.get_parameter(table), number + 1)
-    torch.save(before.state_dict(), tmp_path / "own.pth")
-    after = ours(name, (12, 96, 96), weights=str(tmp_path / "own.pth"), **options)
+    header = json.dumps({"input": {"shape": [3, 8, 64, 64]}})  # as mg train writes it
+    save_file(before.state_dict(), tmp_path / "own.safetensors", {"mg": header})
+    after = ours(name, (12, 96, 96), weights=str(tmp_path / "own.safetensors"), **options)
     for number, table in enumerate(sorted(tables)):
         value = after.get_parameter(table)
         torch.testing.assert_close(value, torch.full_like(value, number + 1))
@@ -278,6 +280,30 @@ def test_a_checkpoint_of_another_sample_gets_its_positions_interpolated(name: st
     assert shapes[0] != shapes[1]
     with torch.no_grad():
         assert torch.isfinite(after(torch.rand(1, 3, 12, 96, 96)).logits).all()
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_positions_of_tubes_stay_in_their_columns(tells: bool, tmp_path: Path) -> None:
+    """8 frames of 64 pixels are 4 x 8 x 8 tubes, which are as many as 16 x 4 x 4."""
+    pytest.importorskip("transformers")
+    name, options = "vivit.embeddings.position_embeddings", {**SMALL, "patch": (2, 8)}
+    before = ours("vivit", (8, 64, 64), **options)
+    columns = torch.arange(8.0).repeat(4 * 8)[:, None]
+    before.backbone.get_parameter(name).data[0, 1:] = columns
+    header = {"mg": json.dumps({"input": {"shape": [3, 8, 64, 64]}})} if tells else None
+    path = tmp_path / "own.safetensors"
+    save_file(before.state_dict(), path, header)
+    after = ours("vivit", (8, 96, 96), weights=str(path), **options)
+    table = after.backbone.get_parameter(name)[0, 1:, 0].reshape(4, 12, 12)
+    torch.testing.assert_close(table, table[:1, :1].expand(4, 12, 12))
+    assert (table.diff(dim=2) >= 0).all()
+    # Of 32 frames it may be as many rows or as many frames, of 2 published frames it is neither.
+    assert grid_of(256, (16, 8, 8), (4, 8, 8)) == (4, 8, 8)
+    assert grid_of(256, (16, 8, 8), None) == (0, 0, 0)
+    assert grid_of(3136, (1, 14, 14), None) == (16, 14, 14)
+    if not tells:
+        with pytest.raises(DataError, match=r"position_embeddings' has shape \(1, 257, 48\), wanted"):
+            ours("vivit", (32, 64, 64), weights=str(path), **options)
 
 
 def test_an_interpolated_table_keeps_its_order() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -139,6 +140,19 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): tensor for key, tensor in value.items()}
 
 
+def trained_sample(path: Path) -> tuple[int, ...] | None:
+    """Return (T, H, W) of what a checkpoint of ``mg train`` was trained on; None for other files."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    try:
+        _, frames, rows, columns = json.loads(metadata["mg"])["input"]["shape"]
+        return int(frames), int(rows), int(columns)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def load_weights(
     branch: VideoBranch, backbone: Backbone, weights: str, *, known: Sequence[WeightsSpec]
 ) -> None:
@@ -163,8 +177,9 @@ def load_weights(
         if name in state and state[name].ndim == wanted[name].ndim:
             state[name] = inflate_channels(state[name], wanted[name].shape[1])
     if backbone.resize is not None:
+        sample = trained_sample(path)
         state = {
-            key: backbone.resize(key, tensor, tuple(wanted[key].shape)) if key in wanted else tensor
+            key: backbone.resize(key, tensor, tuple(wanted[key].shape), sample) if key in wanted else tensor
             for key, tensor in state.items()
         }
     # Older files do not count the batches that BatchNorm saw.

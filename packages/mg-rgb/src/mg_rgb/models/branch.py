@@ -30,7 +30,8 @@ class Backbone:
         head: how the classifier is computed. head_std: deviation of its initial weights.
         size: (T, H, W) that the network was built for, or None if it takes any.
         rename: the network's name of a tensor that a checkpoint calls otherwise.
-        resize: ``(name, tensor, shape) -> tensor`` fits tables of positions to another size of sample.
+        resize: ``(name, tensor, shape, sample) -> tensor`` fits tables of positions to another size of
+            sample; ``sample`` is (T, H, W) of the checkpoint's, or None if it does not tell.
     """
 
     network: nn.Module
@@ -45,7 +46,7 @@ class Backbone:
     head_std: float = 0.01
     size: tuple[int, int, int] | None = None
     rename: Callable[[str], str] | None = None
-    resize: Callable[[str, Tensor, tuple[int, ...]], Tensor] | None = None
+    resize: Callable[[str, Tensor, tuple[int, ...], tuple[int, ...] | None], Tensor] | None = None
 
 
 class VideoBranch(nn.Module):

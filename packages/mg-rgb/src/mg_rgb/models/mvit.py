@@ -66,7 +66,7 @@ def _still_what_has_no_effect(last: library.MultiscaleAttention) -> None:
             part.requires_grad_(False)
 
 
-def _resize(name: str, table: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _resize(name: str, table: Tensor, shape: tuple[int, ...], sample: tuple[int, ...] | None) -> Tensor:
     part = name.rpartition(".")[2]
     if part in ("rel_pos_h", "rel_pos_w", "rel_pos_t", "temporal_pos"):
         return resize_table(table, table.shape[:1], shape[:1])

@@ -6,6 +6,7 @@ A table of positions ties each model to the size of sample that it was built for
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from mg_rgb.weights_records import (
     VIVIT_WEIGHTS,
 )
 
+Grid = tuple[int, int, int]
+PUBLISHED: Grid = (16, 14, 14)  # of ViViT: 32 frames of 224 pixels in tokens of 2 x 16 x 16
 # Published checkpoints keep the names of older versions of the library; each version renames what it reads.
 _OLDER_NAMES = {
     "videomae": (
@@ -104,24 +107,54 @@ def _rename(family: str, name: str) -> str:
     return name
 
 
-def _resize(grid: tuple[int, int, int], name: str, table: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _resize(
+    family: _Family,
+    patch: Sequence[int],
+    grid: Grid,
+    name: str,
+    table: Tensor,
+    shape: tuple[int, ...],
+    sample: tuple[int, ...] | None,
+) -> Tensor:
     """Fit ``position_embeddings`` (1, 1 + P, C) and ``time_embeddings`` (1, T, C) to ``shape``.
 
     Args:
-        grid: tokens in time, rows and columns of the model. A checkpoint's own grid follows from its P: a
-            square, or ViViT's 16 squares of two frames each.
+        grid: tokens in time, rows and columns of the model. sample: (T, H, W) of the checkpoint's, or None.
     """
     if name.endswith("time_embeddings"):
         return resize_table(table[0], table.shape[1:2], shape[1:2])[None]
-    if not name.endswith("position_embeddings") or table.ndim != 3 or table.shape == shape:
+    if not name.endswith("position_embeddings") or table.ndim != 3:
         return table
     count = table.shape[1] - 1
-    flat = shape[1] - 1 == grid[1] * grid[2]
-    frames = 1 if flat else VIVIT["frames"] // 2
-    old = square(count // frames)
-    new = grid[1:] if flat else grid
-    resized = resize_table(table[0, 1:], old if flat else (frames, *old), new)
+    if family.by_frame:
+        resized = resize_table(table[0, 1:], square(count), grid[1:])
+    else:
+        trained = (sample[0] // patch[0], sample[1] // patch[1], sample[2] // patch[1]) if sample else None
+        resized = resize_table(table[0, 1:], grid_of(count, grid, trained), grid)
     return torch.cat([table[:, :1], resized[None]], dim=1)
+
+
+def grid_of(count: int, grid: Grid, trained: Grid | None) -> Grid:
+    """Return tokens in time, rows and columns of a checkpoint's table of ``count``.
+
+    A number has many factors: it is the grid the checkpoint was trained on if it tells, else the model's own,
+    the published one, or the only one with as many rows or as many frames as the model. (0, 0, 0): none, or
+    both, which makes the table one of another shape.
+
+    >>> grid_of(3136, (8, 14, 14), None), grid_of(256, (4, 12, 12), None), grid_of(256, (16, 8, 8), None)
+    ((16, 14, 14), (4, 8, 8), (0, 0, 0))
+    """
+    for known in (trained, grid, PUBLISHED):
+        if known is not None and math.prod(known) == count:
+            return known
+    frames, rows, columns = grid
+    found = []
+    if count % (rows * columns) == 0:
+        found.append((count // (rows * columns), rows, columns))
+    side = square(max(1, count // frames))
+    if count % frames == 0 and side[0] == side[1]:
+        found.append((frames, *side))
+    return found[0] if len(found) == 1 else (0, 0, 0)
 
 
 def _build(
@@ -198,7 +231,7 @@ def _build(
         head_std=0.02,
         size=(frames, rows, columns),
         rename=partial(_rename, family.name),
-        resize=partial(_resize, grid),
+        resize=partial(_resize, family, patch, grid),
     )
     return build_branch(backbone, num_classes, spec, family.known, **options)
 
