@@ -109,6 +109,14 @@ def test_without_strength_the_jitter_changes_nothing() -> None:
     np.testing.assert_allclose(matrix, np.eye(3, 4), atol=1e-6)
 
 
+def test_rand_augment_leaves_the_generators_of_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    sample = np.ascontiguousarray(np.stack([picture(32)] * 3).transpose(3, 0, 1, 2))
+    rand_augment(sample, np.random.default_rng(0), operations=2, magnitude=9)
+    assert not seeded
+
+
 def test_rand_augment_follows_its_generator_and_leaves_the_global_one_alone() -> None:
     sample = np.ascontiguousarray(np.stack([picture(32)] * 3).transpose(3, 0, 1, 2))
     before = sample.copy()

@@ -73,9 +73,10 @@ def rand_augment(
     from torchvision.transforms import v2
 
     frames = torch.from_numpy(sample).transpose(0, 1)  # (T, 3, H, W)
-    # The library draws from torch's global generator: it is set from ours and put back as it was.
+    # The library draws from torch's global generator: it is set from ours and put back as it was. Those of
+    # GPUs, which torch.manual_seed would set too, are the model's: its dropout is not the loader's business.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(0, 2**63 - 1)))
+        torch.default_generator.manual_seed(int(rng.integers(0, 2**63 - 1)))
         changed = v2.RandAugment(num_ops=operations, magnitude=magnitude)(frames)
     result: NDArray[np.uint8] = changed.transpose(0, 1).contiguous().numpy()
     return result
