@@ -173,6 +173,9 @@ def test_sides_that_patches_do_not_cover_are_refused() -> None:
 
     with pytest.raises(UsageError, match="samples of 8 frames of 34 x 34 pixels, wanted an even number"):
         mvit_v2_s(5, input=video(size=34))
+    with pytest.raises(UsageError, match="of 12 x 12 pixels are too small for 3 stages, wanted 16 or more"):
+        mvit_v2_s(5, input=video(size=12), width=8, depths=(1, 1, 1))
+    assert mvit_v2_s(5, input=video(size=16), width=8, depths=(1, 1, 1)).size == (8, 16, 16)
 
 
 def test_without_the_extra_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,12 @@ def _build(
             f"model {name}: width {width}, depths {list(depths)}: wanted a positive width, one to four "
             "stages of one block or more, and two blocks or more in all"
         )
+    smallest = PATCH_STRIDE[1] * 2 ** (len(depths) - 1)
+    if version == 2 and min(rows, columns) < smallest:  # its relative positions want a point of the last map
+        raise UsageError(
+            f"model {name}: samples of {rows} x {columns} pixels are too small for {len(depths)} stages, "
+            f"wanted {smallest} or more: set the modality's size"
+        )
     network = library.MViT(
         spatial_size=(rows, columns),
         temporal_size=frames,
