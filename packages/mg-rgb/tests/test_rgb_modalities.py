@@ -325,6 +325,7 @@ def test_missing_clip_is_named(stores) -> None:
         ("depth", {"range_metres": 0.0}, "range_metres is 0.0"),
         ("rgb", {"stream": "depth"}, "stream 'depth' of .* is stored as png16, wanted jpeg or png8"),
         ("depth", {"stream": "rgb"}, "is stored as jpeg, wanted png16 or png8"),
+        ("depth", {"stream": "flow"}, "stream 'flow' of .* has 2 channels, wanted 1"),
         ("frame-difference", {"range_metres": -1.0}, "range_metres is -1.0"),
     ],
 )

@@ -38,6 +38,11 @@ class Depth(FrameModality):
         self, path: Path, *, range_metres: float = 0.6, depth_jitter: float = 0.05, **options: Any
     ) -> None:
         super().__init__(path, **options)
+        if self._store.channels != 1:
+            raise UsageError(
+                f"modality {self.name}: stream '{self._store.stream}' of {path} has {self._store.channels} "
+                "channels, wanted 1: choose another modality or stream"
+            )
         if range_metres <= 0:
             raise UsageError(f"modality {self.name}: range_metres is {range_metres}, wanted more than 0")
         if not depth_jitter >= 0:
