@@ -54,6 +54,13 @@ def test_unit_length_and_noise(store: Path) -> None:
     np.testing.assert_allclose(draws.std(axis=0), 0.5 * values.std(axis=0), rtol=0.2)
 
 
+def test_a_store_of_signals_alone_has_no_vector_to_name(tmp_path: Path) -> None:
+    path = tmp_path / "signals.h5"
+    write_features(path, clip_ids=["a"], signals={"inertial": [np.zeros((5, 6))]})
+    with pytest.raises(StoreError, match=r"holds no feature, its signals \(inertial\) are no vectors"):
+        Features(path)
+
+
 def test_a_feature_among_several_must_be_named(tmp_path: Path) -> None:
     path = tmp_path / "two.h5"
     write_features(path, clip_ids=["a"], features={"early": [[1.0, 2.0]], "late": [[3.0]]})

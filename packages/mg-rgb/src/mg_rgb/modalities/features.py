@@ -37,6 +37,13 @@ class Features:
         self.path = Path(path)
         self.clip_ids: NDArray[np.str_] = np.asarray(store.clip_ids)
         self._row = {str(clip_id): row for row, clip_id in enumerate(self.clip_ids)}
+        if not store.features:
+            signals = ", ".join(store.signal_names) or "none"
+            raise StoreError(
+                path,
+                f"holds no feature, its signals ({signals}) are no vectors",
+                "choose a modality of signals, or write features with 'mg predict --features'",
+            )
         values = store.features[self._choose(feature, sorted(store.features))]
         values = values.reshape(len(values), -1)
         if unit_length:
