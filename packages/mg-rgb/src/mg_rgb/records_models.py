@@ -32,8 +32,8 @@ _SMALL_RECIPE: Mapping[str, Any] = {
     "workers": 0,
     "backbone_lr_scale": 1.0,
 }
-# Fine-tuning of Kinetics weights (reference settings of Video Swin on micro-gestures; paper section 4.2:
-# AdamW with a cosine).
+# Fine-tuning of Kinetics weights (reference settings of Video Swin on micro-gestures; the paper tells of no
+# optimisation of its video models, of its joint model AdamW with a cosine, section 4.2).
 _FINE_TUNING: Mapping[str, Any] = {
     **_SMALL_RECIPE,
     "lr": 1e-3,

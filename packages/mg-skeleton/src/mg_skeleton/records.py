@@ -127,7 +127,7 @@ _POSEC3D = ModelSpec(
 
 _STGCN = ModelSpec(
     name="st-gcn",
-    summary="graph convolutions over keypoints and 9 x 1 over time, the paper's baseline (section 4.1)",
+    summary="graph convolutions over keypoints and 9 x 1 over time, the paper's baseline (section 4.4)",
     factory="mg_skeleton.models.stgcn:build",
     modalities=("joint", "joint-motion", "limb", "limb-motion", "motion"),
     options={

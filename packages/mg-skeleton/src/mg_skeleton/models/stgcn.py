@@ -1,5 +1,5 @@
 """ST-GCN: spatial-temporal graph convolutions over keypoints (Yan et al. 2018, arXiv 1801.07455; the paper's
-baseline over 35 keypoints, section 4.1).
+baseline over 35 keypoints, section 4.4).
 
 Preset ``full`` is the public implementation exactly: with the same weights and adjacency it gives the same
 logits. ``mg_skeleton.graph`` makes the adjacency from any layout.
