@@ -112,6 +112,9 @@ def test_wrong_inputs_are_named() -> None:
     people, points = _input("posec3d"), _input("decoupled-stcnn")
     with pytest.raises(UsageError, match="decoupled-stcnn: found an input of kind 'people'"):
         _build(MODELS["decoupled-stcnn"], 3, people)
+    nobody = InputSpec(kind="keypoints", shape=(3, 8, 0))
+    with pytest.raises(UsageError, match=r"decoupled-stcnn: found .* shape \(3, 8, 0\), want keypoints"):
+        _build(MODELS["decoupled-stcnn"], 3, nobody)
     with pytest.raises(UsageError, match="posec3d: found an input of kind 'keypoints'"):
         _build(MODELS["posec3d"], 3, points)
     with pytest.raises(UsageError, match="with_joints and with_limbs both false"):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mg_data.contract import InputSpec, ModelOutput, UsageError
-from mg_skeleton.checks import at_least, check_batch, layout_of
+from mg_skeleton.checks import at_least, check_batch, equally_long, keypoint_input, layout_of
 from mg_skeleton.order import ORDERS, KeypointAttention, shuffled, walk
 from mg_skeleton.temporal import pointwise
 
@@ -87,11 +87,7 @@ class DecoupledSTCNN(nn.Module):
         attend: bool = False,
     ) -> None:
         super().__init__()
-        if len(widths) != len(strides) or not widths:
-            raise UsageError(
-                f"decoupled-stcnn: found {len(widths)} widths and {len(strides)} strides, want "
-                "one of each for every block; correct the options widths and strides"
-            )
+        equally_long("decoupled-stcnn", widths=widths, strides=strides)
         at_least("decoupled-stcnn", 1, widths=widths, strides=strides)
         at_least("decoupled-stcnn", 0, feature_dim=feature_dim)
         self.sample_shape = (in_channels, None, num_points)
@@ -157,11 +153,7 @@ def build(
     Raises:
         UsageError: the input is of another kind, or has no layout to walk along, or the order is unknown.
     """
-    if input.kind != "keypoints" or len(input.shape) != 3:
-        raise UsageError(
-            f"decoupled-stcnn: found an input of kind {input.kind!r} and shape {tuple(input.shape)}, want "
-            "keypoints (C, T, V); choose the modality joint, limb, motion, joint-motion or limb-motion"
-        )
+    channels, _, points = keypoint_input("decoupled-stcnn", input)
     if order not in ORDERS:
         raise UsageError(
             f"decoupled-stcnn: found the order {order!r}, want one of {', '.join(ORDERS)}; correct the "
@@ -169,13 +161,13 @@ def build(
         )
     keypoints = None
     if order == "shuffled":
-        keypoints = shuffled(input.shape[2], order_seed)
+        keypoints = shuffled(points, order_seed)
     elif order == "walk":
         keypoints = walk(layout_of("decoupled-stcnn", input))
     return DecoupledSTCNN(
         num_classes,
-        input.shape[0],
-        input.shape[2],
+        channels,
+        points,
         widths=widths,
         strides=strides,
         feature_dim=feature_dim,
