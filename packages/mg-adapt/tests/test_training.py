@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from mg_adapt.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from mg_adapt.stages.adapt import adapt
+from mg_adapt.stages.dann import dann
 from mg_adapt.stages.predict import predict
 from mg_adapt.stages.train import train
 from mg_adapt.training.data import TrainingSamples, mirror_permutation, select_training_clips
@@ -296,3 +297,23 @@ def test_a_checkpoint_brings_its_weights_and_looks_for_no_other_file(toy: Toy, t
     save_checkpoint(tmp_path / "b", pretrained)
     infer(toy, tmp_path / "b", tmp_path / "t.h5", "val")
     assert len(read_logits(tmp_path / "t.h5")) == 9
+
+
+def test_a_training_that_starts_from_a_checkpoint_inherits_what_it_has_seen(toy: Toy, tmp_path: Path) -> None:
+    from mg_adapt_toy import Talk
+
+    run(toy, tmp_path / "first", use=["val"])
+    split = read_split(toy[1])
+    keys = {part: set(clip_keys("toy", split.select(part)[0]).tolist()) for part in ("train", "val")}
+    start = f"model.weights={tmp_path / 'first'}"
+    run(toy, tmp_path / "second", start)
+    found = load_checkpoint(tmp_path / "second")
+    assert set(found.taint.trained_on.tolist()) == keys["train"] | keys["val"]
+    dann(
+        console=Talk(), model="toy-net", data=toy[0], split=toy[1], out=tmp_path / "third", set=[start]
+    )  # fmt: skip
+    assert keys["val"] <= set(load_checkpoint(tmp_path / "third").taint.trained_on.tolist())
+    # Weights of somebody else have seen nothing of these clips.
+    save_file(dict(found.model_state), tmp_path / "strange")
+    run(toy, tmp_path / "fourth", f"model.weights={tmp_path / 'strange'}")
+    assert set(load_checkpoint(tmp_path / "fourth").taint.trained_on.tolist()) == keys["train"]

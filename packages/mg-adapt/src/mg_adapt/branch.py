@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from mg_adapt.checkpoint import is_checkpoint, load_checkpoint
 from mg_adapt.choice import Branch, resolve_losses
 from mg_adapt.recipe import Recipe
 from mg_data.contract import (
@@ -73,6 +74,15 @@ def data_taint(data: Path) -> Taint:
         return Taint.empty()
     store = read_features(data)
     return store.taint if store.features else Taint.empty()
+
+
+def weights_taint(branch: Branch) -> Taint:
+    """Return what the checkpoint that the model starts from has seen, and nothing for weights of others."""
+    found = Taint.empty()
+    for path in branch.files().values():
+        if is_checkpoint(path):
+            found = found.union(load_checkpoint(path).taint)
+    return found
 
 
 def check_recordable(branch: Branch, input_spec: InputSpec) -> None:

@@ -6,6 +6,7 @@ are the weights (``model.``), the losses' buffers (``loss.``) and the taint. Not
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mg_adapt.tensor_file import read_tensors, write_tensors
+from mg_adapt.tensor_file import HEADER, read_tensors, write_tensors
 from mg_data.contract import InputSpec, StoreError
 from mg_data.store import Taint
 
@@ -105,6 +107,16 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> str
     tensors[_TAINT + "trained_on"] = _as_tensor(checkpoint.taint.trained_on)
     tensors[_TAINT + "selected_on"] = _as_tensor(checkpoint.taint.selected_on)
     return write_tensors(path, tensors, header)
+
+
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file says of itself that it is one, and no other weights; it may still be damaged."""
+    try:
+        with safe_open(os.fspath(path), framework="pt", device="cpu") as file:
+            header = json.loads((file.metadata() or {})[HEADER])
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError):
+        return False
+    return isinstance(header, dict) and header.get("format") == FORMAT
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:

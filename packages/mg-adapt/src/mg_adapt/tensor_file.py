@@ -18,7 +18,7 @@ from mg_data.contract import StoreError
 from mg_data.store import publish
 
 PathLike = str | os.PathLike[str]
-_HEADER, _CHECKSUM = "mg", "sha256"
+HEADER, _CHECKSUM = "mg", "sha256"
 
 
 def _checksum(header: str, tensors: Mapping[str, Tensor]) -> str:
@@ -47,7 +47,7 @@ def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], header: Mapping
     checksum = _checksum(text, plain)
     # One entry of metadata only: safetensors writes several in random order, and equal content should give
     # equal bytes. Written by us and not by save_file, which hides the file from other users (mode 600).
-    content = save(plain, metadata={_HEADER: _canonical({**header, _CHECKSUM: checksum})})
+    content = save(plain, metadata={HEADER: _canonical({**header, _CHECKSUM: checksum})})
     with publish(path) as temporary:
         temporary.write_bytes(content)
     return f"sha256:{checksum}"
@@ -76,7 +76,7 @@ def read_tensors(path: PathLike, verify: bool = True) -> tuple[dict[str, Any], d
             path, f"is no readable safetensors file: {reason}", "write or copy it again"
         ) from error
     try:
-        header = json.loads(metadata[_HEADER])
+        header = json.loads(metadata[HEADER])
         checksum = header.pop(_CHECKSUM)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         reason = "is a safetensors file without the header of mg"

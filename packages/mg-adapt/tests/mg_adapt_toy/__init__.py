@@ -69,12 +69,12 @@ def build(
 ) -> Any:
     """Return a small network; ``delay`` seconds a batch make a training long enough to kill.
 
-    ``kink`` adds a term whose value is 0 and whose gradient is infinite.
+    ``kink`` adds a term whose value is 0 and whose gradient is infinite; ``weights`` is a safetensors file.
     """
     import torch
     from torch import nn
 
-    if weights:
+    if weights and not Path(weights).is_file():
         raise FileNotFoundError(weights)
 
     class Net(nn.Module):
@@ -94,7 +94,13 @@ def build(
                 feature = feature + (0 * feature).abs().sqrt()
             return ModelOutput(self.head(self.drop(feature)), feature)
 
-    return Net()
+    net = Net()
+    if weights:
+        from safetensors.torch import load_file
+
+        found = {name.removeprefix("model."): value for name, value in load_file(weights).items()}
+        net.load_state_dict({name: found[name] for name in net.state_dict()})
+    return net
 
 
 @hookimpl

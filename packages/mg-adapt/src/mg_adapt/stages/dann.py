@@ -24,6 +24,7 @@ from mg_adapt.branch import (
     open_modality,
     probe_feature_dim,
     set_threads,
+    weights_taint,
 )
 from mg_adapt.checkpoint import save_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
@@ -108,6 +109,7 @@ def dann(
     spec = registry().datasets.get(parts.dataset.partition(":")[0])
     mirror_classes = tuple((int(a), int(b)) for a, b in spec.mirror_classes) if spec else ()
     inputs = {"data": stored_digest(data), "split": parts.digest}
+    inherited = weights_taint(chosen)
     inputs |= {name: file_digest(Path(path)) for name, path in (recipe.files() | chosen.files()).items()}
     label = branch or f"{chosen.model.name}/{chosen.modality.name}"
     console.say(
@@ -144,7 +146,7 @@ def dann(
         trainer.trackers.close()
     checkpoint = trained_checkpoint(
         *(chosen, source.input, parts, recipe, result, data),
-        taint=clips.taint,
+        taint=clips.taint.union(inherited),
         branch=branch,
         mirror_classes=mirror_classes,
         seed=seed,

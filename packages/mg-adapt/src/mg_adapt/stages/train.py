@@ -24,6 +24,7 @@ from mg_adapt.branch import (
     open_modality,
     probe_feature_dim,
     set_threads,
+    weights_taint,
 )
 from mg_adapt.checkpoint import save_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
@@ -120,6 +121,8 @@ def train(
     inputs = {"data": stored_digest(data), "split": parts.digest}
     if labels is not None:
         inputs["pseudo"] = labels.digest
+    # Read now: whoever writes there while the training runs does not change what it began with.
+    inherited = weights_taint(chosen)
     inputs |= {name: file_digest(Path(path)) for name, path in (recipe.files() | chosen.files()).items()}
     label = branch or f"{chosen.model.name}/{chosen.modality.name}"
     sources = ", ".join(f"{name} {count}" for name, count in clips.sources.items())
@@ -160,7 +163,7 @@ def train(
         return None
     checkpoint = trained_checkpoint(
         *(chosen, source.input, parts, recipe, result, data),
-        taint=_taint(clips, parts, validation, recipe),
+        taint=_taint(clips, parts, validation, recipe).union(inherited),
         branch=branch,
         mirror_classes=mirror_classes,
         seed=seed,
