@@ -103,6 +103,16 @@ def test_the_taint_is_the_models_and_the_fitted_clips(split: Path, tmp_path: Pat
     assert set(pseudo.taint.selected_on.tolist()) == set(clip_keys("toy", ["x2"]).tolist())
 
 
+def test_a_vote_that_target_clips_chose_is_refused(split: Path, tmp_path: Path) -> None:
+    store = logits(tmp_path / "1.h5", "joint", [0.9] * 4)
+    params = fusion(tmp_path / "fusion.json", {"joint": 1.0}, fit=("x2", "t0", "t3"))
+    for round_number in (1, 2):
+        with pytest.raises(
+            TaintError, match=r"--params: was fitted on 2 target clip\(s\) of .*split\.h5, whose"
+        ):
+            run(split, [store], params=params, round=round_number)
+
+
 def test_a_second_round_must_be_asked_for(split: Path, tmp_path: Path) -> None:
     store = logits(tmp_path / "1.h5", "joint", [0.9] * 4, trained_on=clip_keys("toy", ["x0", "t1"]))
     with pytest.raises(TaintError, match=r"'joint' was trained on 1 pseudo-labelled target clip.*--round 2"):

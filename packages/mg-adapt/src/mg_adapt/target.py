@@ -217,6 +217,21 @@ def check_round(stores: Sequence[LogitsStore], split: SplitStore, round: int) ->
     return len(used)
 
 
+def check_fitted_on(parameters: VoteParameters, split: SplitStore) -> None:
+    """Refuse a vote that target clips chose: their labels would reach adaptation through its numbers.
+
+    Raises:
+        TaintError: the parameters were fitted on target clips of this split.
+    """
+    keys = clip_keys(split.dataset, split.select("target")[0])
+    fitted = int(np.isin(keys, parameters.fit_keys).sum())
+    if fitted:
+        raise TaintError(
+            f"--params: was fitted on {fitted} target clip(s) of {split.path}, whose labels adaptation may "
+            "not know; fit it on validation clips with 'mg fuse --fit'"
+        )
+
+
 def union_taint(stores: Sequence[LogitsStore], split: SplitStore, parameters: VoteParameters | None) -> Taint:
     """Return what the pseudo-labels' ancestors have seen; clips of the vote's fit count as selected on."""
     taint = Taint.union_all(store.taint for store in stores)

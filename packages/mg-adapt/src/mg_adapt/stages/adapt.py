@@ -14,6 +14,7 @@ from mg_adapt.recipe import overlay_options
 from mg_adapt.stages.folds import write_out_of_fold_splits
 from mg_adapt.target import (
     VoteParameters,
+    check_fitted_on,
     check_round,
     class_yield,
     join_target,
@@ -53,7 +54,8 @@ def adapt(
             clips out; so many splits for such models are written beside ``out`` (see ``mg folds``).
 
     Raises:
-        StoreError, UsageError, TaintError: stores that do not fit one another, or a round too many.
+        StoreError, UsageError, TaintError: stores that do not fit one another, a vote that target clips
+            chose, or a round too many.
         PluginError: the adapter's answer is no choice of target clips.
     """
     if not logits:
@@ -67,6 +69,8 @@ def adapt(
     if round > 1 and not known_target:
         console.warn(f"--round {round}: no model has trained on target clips yet, as after a first round")
     parameters = None if params is None else read_vote_parameters(params)
+    if parameters is not None:
+        check_fitted_on(parameters, parts)
     tau = _temperature(temperature, parameters)
     joined = join_target(stores, parts, parameters)
     taint = union_taint(stores, parts, parameters)
