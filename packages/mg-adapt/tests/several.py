@@ -55,7 +55,7 @@ def learn(folder: Path, out: Path, stop: int, settings: list[str]) -> Any:
     use_plugins(mg_adapt_toy, sys.modules[__name__])
     done, real = 0, Trainer._step
 
-    def step(self: Trainer, *args: Any) -> tuple[float, int]:
+    def step(self: Trainer, *args: Any) -> tuple[float, int, int]:
         nonlocal done
         done += 1
         if done == stop:

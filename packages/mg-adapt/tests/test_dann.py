@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,18 @@ def test_a_mirrored_clip_without_label_stays_without(toy: Toy, tmp_path: Path) -
     again = run(toy, tmp_path / "b", "recipe.flip=true", seed=0)
     assert load_checkpoint(tmp_path / "b").digest == load_checkpoint(tmp_path / "a").digest
     assert again.data["train_accuracy"] <= 1
+
+
+def test_the_accuracy_is_that_of_the_labelled_clips_an_epoch_met(toy_plugin: None, tmp_path: Path) -> None:
+    from mg_adapt_toy import write_toy
+
+    # Nine clips in batches of eight: the last one, labelled or not, is left out.
+    toy = write_toy(tmp_path, train=4, val=3, target=5)
+    for seed in range(4):
+        found = run(toy, tmp_path / "a.safetensors", "recipe.epochs=1", "recipe.batch_size=8", seed=seed).data
+        rows = (tmp_path / "a.log.jsonl").read_text().splitlines()
+        assert found["train_accuracy"] == json.loads(rows[-1])["train_accuracy"]
+        assert found["train_accuracy"] in {right / met for met in (3, 4) for right in range(met + 1)}
 
 
 class Killed(BaseException):

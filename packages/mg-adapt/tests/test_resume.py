@@ -99,7 +99,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, toy: Toy, out: Path, steps: int, 
     done = 0
     real = Trainer._step
 
-    def step(self: Trainer, *args: object) -> tuple[float, int]:
+    def step(self: Trainer, *args: object) -> tuple[float, int, int]:
         nonlocal done
         if done == steps:
             raise Stopped

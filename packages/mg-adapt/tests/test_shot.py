@@ -105,7 +105,7 @@ def test_a_broken_off_adaptation_goes_on(
     run_shot(toy, trained, tmp_path / "whole")
     done, real = 0, Trainer._step
 
-    def step(self: Trainer, *args: Any) -> tuple[float, int]:
+    def step(self: Trainer, *args: Any) -> tuple[float, int, int]:
         nonlocal done
         if done == 4:
             raise InterruptedError

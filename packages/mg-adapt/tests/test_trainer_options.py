@@ -87,7 +87,7 @@ def test_a_broken_off_training_with_sampler_mixup_and_deferred_weights_goes_on(
     run(toy, tmp_path / "whole", *settings)
     done, real = 0, Trainer._step
 
-    def step(self: Trainer, *args: Any) -> tuple[float, int]:
+    def step(self: Trainer, *args: Any) -> tuple[float, int, int]:
         nonlocal done
         if done == steps:
             raise InterruptedError

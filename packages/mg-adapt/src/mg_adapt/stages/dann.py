@@ -178,8 +178,7 @@ def dann(
         "seed": seed,
         "weight": float(weight),
         "loss": last["loss"],
-        # The log counts unlabelled clips as wrong answers; here they are left out.
-        "train_accuracy": last["train_accuracy"] * len(clips.clip_ids) / len(labelled.clip_ids),
+        "train_accuracy": last["train_accuracy"],
         "val_accuracy": last.get("val_accuracy"),
         "domain_gap": domain_gap(features[True], features[False], seed=seed),
         "seconds": round(sum(row["seconds"] for row in result.history), 3),

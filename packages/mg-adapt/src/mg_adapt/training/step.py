@@ -82,8 +82,12 @@ class TrainingStep:
         self.model_name = named("models", task.model_name)
         self.loss_name = named("losses", recipe.loss.name)
 
-    def __call__(self, place: Place, x: Tensor, y: Tensor, indices: NDArray[np.int64]) -> tuple[float, int]:
-        """Make the step; return the batch's loss and how many of its samples were classified rightly.
+    def __call__(
+        self, place: Place, x: Tensor, y: Tensor, indices: NDArray[np.int64]
+    ) -> tuple[float, int, int]:
+        """Make the step; return the batch's loss, how many samples were classified rightly, of how many.
+
+        Samples without a label, which adversarial training has, count in neither number.
 
         ``x``, ``y`` and ``indices`` are this process's part of the batch; the loss is that of all of it.
 
@@ -125,7 +129,9 @@ class TrainingStep:
         if self.average is not None:
             self.average.update()
         classes = target if target.ndim == 1 else target.argmax(dim=1)
-        return value, int((output.logits.detach().argmax(dim=1) == classes).sum().item())
+        right = output.logits.detach().argmax(dim=1) == classes
+        correct, labelled = torch.stack([right.sum(), (classes >= 0).sum()]).tolist()
+        return value, int(correct), int(labelled)
 
     def _set_learning_rate(self, place: Place) -> None:
         step = place.epoch * self.steps_per_epoch + place.step

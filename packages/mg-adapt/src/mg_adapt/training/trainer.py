@@ -74,6 +74,7 @@ class _Running:
     step: int = 0
     loss: float = 0.0
     correct: int = 0
+    labelled: int = 0
     count: int = 0
     seconds: float = 0.0
     loader_seconds: float = 0.0
@@ -205,9 +206,10 @@ class Trainer:
             loaded = time.monotonic()
             running.loader_seconds += loaded - mark
             count = self._batch_count()
-            loss, correct = self._step(x, y, indices)
+            loss, correct, labelled = self._step(x, y, indices)
             running.loss += loss * count
             running.correct += correct
+            running.labelled += labelled
             running.count += count
             running.step += 1
             now = time.monotonic()
@@ -232,8 +234,8 @@ class Trainer:
             f"{milliseconds:.0f} ms a step, {waiting:.0%} of it loading"
         )
 
-    def _step(self, x: Tensor, y: Tensor, indices: NDArray[np.int64]) -> tuple[float, int]:
-        """Make one optimizer step; return the loss and the number of samples classified rightly."""
+    def _step(self, x: Tensor, y: Tensor, indices: NDArray[np.int64]) -> tuple[float, int, int]:
+        """Make one optimizer step; return the loss, the samples classified rightly and those labelled."""
         return self.step(Place(self.running.epoch, self.running.step, self._batch_count()), x, y, indices)
 
     def _patience_is_over(self) -> bool:
@@ -249,7 +251,7 @@ class Trainer:
             "epoch": number,
             "loss": running.loss / running.count,
             "lr": self.optimizer.param_groups[0]["lr"] / (self.optimizer.param_groups[0]["scale"] or 1.0),
-            "train_accuracy": running.correct / running.count,
+            "train_accuracy": running.correct / max(1, running.labelled),
         }
         last = number == self.recipe.epochs
         due = last or number % self.recipe.log_every == 0 or self.recipe.selects
