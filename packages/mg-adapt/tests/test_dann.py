@@ -18,8 +18,8 @@ from mg_adapt.stages.adapt import adapt
 from mg_adapt.stages.dann import dann
 from mg_adapt.stages.predict import predict
 from mg_adapt.stages.train import train
-from mg_data.contract import ModelOutput, StageResult, UsageError
-from mg_data.store import clip_keys, read_logits, read_split
+from mg_data.contract import ModelOutput, StageResult, StoreError, UsageError
+from mg_data.store import ClipsWriter, clip_keys, open_clips, read_logits, read_split, write_split
 
 Toy = tuple[Path, Path]
 
@@ -27,15 +27,8 @@ Toy = tuple[Path, Path]
 def run(toy: Toy, out: Path, *overrides: str, **options: Any) -> StageResult:
     from mg_adapt_toy import Talk
 
-    return dann(
-        console=Talk(),
-        model="toy-net",
-        data=toy[0],
-        split=toy[1],
-        out=out,
-        set=["recipe.epochs=3", *overrides],
-        **options,
-    )
+    arguments: dict[str, Any] = {"console": Talk(), "model": "toy-net", "data": toy[0], "split": toy[1]}
+    return dann(**arguments | {"out": out, "set": ["recipe.epochs=3", *overrides]} | options)
 
 
 def target_accuracy(toy: Toy, checkpoint: Path) -> float:
@@ -143,6 +136,33 @@ def test_a_mirrored_clip_without_label_stays_without(toy: Toy, tmp_path: Path) -
     again = run(toy, tmp_path / "b", "recipe.flip=true", seed=0)
     assert load_checkpoint(tmp_path / "b").digest == load_checkpoint(tmp_path / "a").digest
     assert again.data["train_accuracy"] <= 1
+
+
+def test_it_checks_and_warns_as_a_training_does(toy: Toy, tmp_path: Path) -> None:
+    from mg_adapt_toy import CLASSES, Talk
+
+    split = read_split(toy[1])
+    given: dict[str, Any] = {"clip_ids": split.clip_ids, "names": split.names, "labels": split.labels}
+    write_split(tmp_path / "s.h5", dataset="toy", class_names=("right", "left", "still"), **given)
+    with pytest.raises(StoreError, match=r"s\.h5: class 0 is 'right', in .*h5 it is 'left' \(split the"):
+        run((toy[0], tmp_path / "s.h5"), tmp_path / "a")
+    # A data set that no plugin knows, and a validation clip that has no data.
+    clips = tmp_path / "strange.h5"
+    with (
+        ClipsWriter(clips, dataset="strange", class_names=CLASSES, layout="toy") as writer,
+        open_clips(toy[0]) as store,
+    ):
+        for row, clip_id in enumerate(store.clip_ids.tolist()):
+            if clip_id != "c040":
+                joints = store.joints(row)
+                writer.add(
+                    clip_id=clip_id, subject_id="", video_id="", start=0, stop=len(joints), joints=joints
+                )
+    write_split(tmp_path / "s.h5", dataset="strange", class_names=CLASSES, **given)
+    talk = Talk()
+    run((clips, tmp_path / "s.h5"), tmp_path / "a", "recipe.epochs=1", "recipe.flip=true", console=talk)
+    assert "warning: 1 validation clip(s) are missing in the data store and not scored" in talk.lines
+    assert any("no plugin knows data set 'strange': flips are taken" in line for line in talk.lines)
 
 
 def test_the_accuracy_is_that_of_the_labelled_clips_an_epoch_met(toy_plugin: None, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from mg_adapt.adversarial import DomainAdversary, LabelledOnly, domain_gap, join
 from mg_adapt.branch import (
     build_losses,
     build_model,
+    check_classes,
     check_recordable,
     choose_device,
     deterministic_operations,
@@ -31,7 +32,7 @@ from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.files import file_digest
 from mg_adapt.recipe import Recipe, check_adversarial, read_settings, resolve_recipe
 from mg_adapt.source_free import target_answers
-from mg_adapt.stages.train import log_path
+from mg_adapt.stages.train import find_mirror_classes, log_path, select_validation
 from mg_adapt.stages.trained import trained_checkpoint
 from mg_adapt.trackers import open_trackers
 from mg_adapt.training.data import mirror_permutation, select_training_clips
@@ -40,7 +41,6 @@ from mg_adapt.training.precision import with_precision
 from mg_adapt.training.state import StateFolder
 from mg_adapt.training.trainer import Trainer, TrainingTask
 from mg_data.contract import Console, Modality, StageResult, UsageError
-from mg_data.plugins import registry
 from mg_data.store import SplitStore, read_split, stored_digest
 
 ADVERSARY = "domain-adversary"
@@ -96,9 +96,12 @@ def dann(
 
     parts = read_split(split)
     source = open_modality(chosen, data, parts.dataset)
+    check_classes(parts, data)
     check_recordable(chosen, source.input)
     labelled = select_training_clips(parts, tuple(use) or ("train",), source.clip_ids)
     clips, strangers = join_domains(labelled, parts, source.clip_ids)
+    validation = select_validation(parts, labelled, source.clip_ids, recipe, console)
+    mirror_classes = find_mirror_classes(parts.dataset, recipe, console)
     num_classes = len(parts.class_names)
     torch.manual_seed(seed)
     network = build_model(chosen, num_classes, source.input)
@@ -106,8 +109,6 @@ def dann(
     losses, weights = _losses(recipe, labelled.labels, num_classes, feature_dim, hidden, strangers)
     weights[ADVERSARY] = float(weight)
     parameters = sum(item.numel() for item in network.parameters() if item.requires_grad)
-    spec = registry().datasets.get(parts.dataset.partition(":")[0])
-    mirror_classes = tuple((int(a), int(b)) for a, b in spec.mirror_classes) if spec else ()
     inputs = {"data": stored_digest(data), "split": parts.digest}
     inherited = weights_taint(chosen)
     inputs |= {name: file_digest(Path(path)) for name, path in (recipe.files() | chosen.files()).items()}
@@ -128,7 +129,7 @@ def dann(
             seed=seed,
             # The last entry is what index -1 finds: an unlabelled clip stays one when it is mirrored.
             mirror=np.append(mirror_permutation(mirror_classes, num_classes), -1),
-            validation=_validation(parts, tuple(use), source.clip_ids),
+            validation=validation,
             model_name=chosen.model.name,
         ),
         device=target_device,
@@ -204,17 +205,6 @@ def _losses(
     wrapped: dict[str, nn.Module] = {name: LabelledOnly(loss, scale) for name, loss in losses.items()}
     wrapped[ADVERSARY] = DomainAdversary(feature_dim, hidden)
     return nn.ModuleDict(wrapped), dict(weights)
-
-
-def _validation(
-    split: SplitStore, use: Sequence[str], available: NDArray[np.str_]
-) -> tuple[NDArray[np.str_], NDArray[np.int64]] | None:
-    """Return labelled validation clips to report the accuracy of, or None if they are trained on."""
-    rows = np.flatnonzero((split.names == "val") & (split.labels >= 0) & np.isin(split.clip_ids, available))
-    if "val" in use or not len(rows):
-        return None
-    rows = rows[np.argsort(split.clip_ids[rows])]
-    return split.clip_ids[rows], split.labels[rows].astype(np.int64)
 
 
 def _facts(

@@ -105,8 +105,8 @@ def train(
         raise DataError(f"{split}: {len(clips.clip_ids)} clip to train on, wanted at least 2")
     if clips.passed_over:
         console.warn(f"{clips.passed_over} pseudo-labelled clip(s) are not in {data} and are passed over")
-    validation = _validation(parts, clips, source.clip_ids, recipe, console)
-    mirror_classes = _mirror_classes(parts.dataset, recipe, console)
+    validation = select_validation(parts, clips, source.clip_ids, recipe, console)
+    mirror_classes = find_mirror_classes(parts.dataset, recipe, console)
 
     num_classes = len(parts.class_names)
     torch.manual_seed(seed)
@@ -181,7 +181,7 @@ def log_path(checkpoint: Path) -> Path:
     return checkpoint.with_name(checkpoint.stem + ".log.jsonl")
 
 
-def _validation(
+def select_validation(
     split: SplitStore,
     clips: TrainingClips,
     available: NDArray[np.str_],
@@ -210,7 +210,8 @@ def _validation(
     return split.clip_ids[rows], split.labels[rows].astype(np.int64)
 
 
-def _mirror_classes(dataset: str, recipe: Recipe, console: Console) -> tuple[tuple[int, int], ...]:
+def find_mirror_classes(dataset: str, recipe: Recipe, console: Console) -> tuple[tuple[int, int], ...]:
+    """Return the classes that swap under a flip; warn where flips are asked for and nobody knows them."""
     # A collection of its own, NAME:COLLECTION, has the classes of its importer.
     spec = registry().datasets.get(dataset.partition(":")[0])
     if spec is None:
