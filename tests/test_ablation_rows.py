@@ -78,6 +78,22 @@ def test_the_default_rows_are_the_papers_table_and_fusion_against_stacking(tmp_p
     assert steps["seed0/rows/predict-target-visual-cropped"].params["flip"] is True
 
 
+def test_a_rows_own_crops_are_of_the_stream_of_those_that_they_change(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {
+        "crops.depth": {"size": 64},  # the stream is the table's name
+        "crops.small": {"stream": "depth", "size": 32},
+        "ablation.rows": {
+            "uncropped": {"branch": "depth", "crop": {"full_frame": True}},
+            "both": {"branch": "depth", "crops": "small", "crop": {"full_frame": True}},
+        },
+    }
+    steps = {step.name: step.params for step in planned(tmp_path, changes).steps}
+    for row, size in (("uncropped", 64), ("both", 32)):
+        found = steps[f"data/crop-{row}"]
+        assert (found["stream"], found["size"], found["full_frame"]) == ("depth", size, True)
+        assert steps[f"seed0/rows/train-{row}"]["data"].endswith(f"crops-{row}.h5")
+
+
 def test_stacking_is_fitted_in_the_first_round_and_applied_in_the_second(tmp_path: Path) -> None:
     steps = {step.name: step for step in planned(tmp_path).steps}
     fit = steps["seed0/rows/fit-stacking-logistic"].params

@@ -141,7 +141,9 @@ def plan_ablation(settings: RunSettings, folder: Path, known: Registry, seeds: S
                     f"[ablation.rows.{row.name}]: its own crops would be called as [crops.{row.name}] is; "
                     "rename the row"
                 )
-            crops[row.name] = {**settings.crops[by_name[row.branch].crops], **row.crop}
+            base = row.crops or by_name[row.branch].crops
+            # A table that names no stream is of the one that it is called by; the row's is called otherwise.
+            crops[row.name] = {"stream": base, **settings.crops[base], **row.crop}
     settings = dataclasses.replace(settings, crops=crops)
     data = Planner(settings, folder, known)
     data.trackers()

@@ -135,7 +135,7 @@ def check_rows(rows: tuple[RowSettings, ...], settings: RunSettings, known: Regi
                 f"{where}: a row that changes {', '.join(row.changes)} trains in the first round only; "
                 'leave out when = "after"'
             )
-        if row.crop and not branches[row.branch].crops:
+        if row.crop and not (row.crops or branches[row.branch].crops):
             raise UsageError(f"{where}: branch '{row.branch}' reads no crops that crop could change")
 
 

@@ -85,7 +85,8 @@ class RowSettings:
         when: ``before`` or ``after`` pseudo-labels.
         fuser: ``soft-vote`` is the recipe's own vote, ``equal-weight`` its mean; any other registered fuser
             is fitted on validation in the first round and keeps its parameters.
-        crop: changes to the options of the branch's crops. The rest: changes to the branch.
+        crop: changes to the options of the crops, the row's own or those of the branch. The rest: changes to
+            the branch.
     """
 
     name: str
