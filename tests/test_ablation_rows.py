@@ -9,9 +9,9 @@ import pytest
 from helpers import ROOT
 
 from mg_adapt.run.ablation import plan_ablation
-from mg_adapt.run.ablation_summary import markdown, percent
+from mg_adapt.run.ablation_summary import _gains, markdown, percent
 from mg_adapt.run.rows import default_rows
-from mg_adapt.run.settings import load
+from mg_adapt.run.settings import RowSettings, load
 from mg_data.contract import MgError, UsageError
 from mg_data.plugins import registry
 
@@ -159,6 +159,20 @@ def test_rows_that_cannot_be_filled_are_refused(tmp_path: Path, row: dict[str, A
 def test_rows_after_pseudo_labels_need_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r'when = "after", but the recipe has \[adapt\] rounds = 0'):
         planned(tmp_path, {"ablation.rows.x": {"branch": "joint", "when": "after"}, "adapt.rounds": 0})
+
+
+def test_a_fusion_gains_over_the_same_fusion_before_pseudo_labels_alone() -> None:
+    rows = [
+        RowSettings(name="weak", fuser="stacking-logistic", fuser_options={"strength": 0.1}),
+        RowSettings(name="strong", fuser="stacking-logistic", fuser_options={"strength": 9.0}),
+        RowSettings(name="after", fuser="stacking-logistic", fuser_options={"strength": 9.0}, when="after"),
+    ]
+    found = [
+        {"name": row.name, "cells": {"0": {"accuracy": accuracy}}}
+        for row, accuracy in zip(rows, (0.2, 0.5, 0.6))
+    ]
+    (gain,) = _gains(rows, found)
+    assert (gain["over"], gain["accuracy"]) == ("strong", [pytest.approx(0.1)])
 
 
 def test_a_table_says_what_is_missing() -> None:

@@ -116,8 +116,7 @@ def _gains(rows: Sequence[RowSettings], found: Sequence[Mapping[str, Any]]) -> l
         if after_row.when != "after":
             continue
         for before, before_row in zip(found, rows):
-            same = (before_row.branch, before_row.fuser) == (after_row.branch, after_row.fuser)
-            if before_row.when != "before" or not same or before_row.changes:
+            if before_row.when != "before" or before_row.changes or _answer(before_row) != _answer(after_row):
                 continue
             shared = sorted(set(after["cells"]) & set(before["cells"]), key=int)
             pairs = [(before["cells"][seed]["accuracy"], after["cells"][seed]["accuracy"]) for seed in shared]
@@ -134,6 +133,11 @@ def _gains(rows: Sequence[RowSettings], found: Sequence[Mapping[str, Any]]) -> l
                 }
             )
     return gains
+
+
+def _answer(row: RowSettings) -> tuple[str, str, dict[str, Any]]:
+    """Return whose answer a row without changes is, before or after pseudo-labels."""
+    return row.branch, row.fuser, dict(row.fuser_options)
 
 
 def percent(mean: float | None, spread: float | None = None) -> str:
