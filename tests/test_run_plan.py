@@ -9,6 +9,7 @@ import pytest
 
 from mg_adapt.run.plan import plan
 from mg_adapt.run.settings import load
+from mg_adapt.run.summary import describe
 from mg_data.contract import MgError, UsageError
 from mg_data.plugins import registry
 
@@ -68,6 +69,13 @@ def test_the_plan_is_the_papers_loop(tmp_path: Path) -> None:
     readers = {name for name, step in steps.items() if str(step.params.get("labels")).endswith("labels.csv")}
     assert readers == {"data/import", "data/split", "result/score"}
     assert str(tmp_path / "train.txt") in steps["data/split"].key_files
+
+
+def test_the_record_of_a_run_names_the_modality_that_a_branch_left_to_its_model(tmp_path: Path) -> None:
+    changes = {"branches.limb": {"model": "decoupled-stcnn", "modality": "limb"}}
+    settings, resolved = load(write(tmp_path), changes)
+    found = [branch["modality"] for branch in describe(settings, resolved, {})["branches"]]
+    assert found == [registry().get("models", "decoupled-stcnn").modalities[0], "limb"]
 
 
 def test_without_adaptation_there_is_one_round(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mg_adapt.run.settings import RunSettings
 from mg_data.cli.text import table
+from mg_data.plugins import registry
 from mg_data.store import publish_json
 
 _WHEN = ("before", "after")
@@ -27,14 +28,14 @@ def describe(
     branches = []
     for branch in settings.branches:
         trained = results.get(f"round1/train-{branch.name}", {})
-        data = trained.get("data", {})
+        model = registry().get("models", branch.model)
         branches.append(
             {
                 "name": branch.name,
                 "model": branch.model,
                 "preset": branch.preset,
-                "modality": branch.modality or data.get("modality", ""),
-                "parameters": data.get("parameters", 0),
+                "modality": branch.modality or model.modalities[0],
+                "parameters": trained.get("data", {}).get("parameters", 0),
                 "floor": branch.floor,
                 "seconds": [
                     results[step]["seconds"]
