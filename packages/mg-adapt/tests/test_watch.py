@@ -345,3 +345,26 @@ def test_what_does_not_fit_the_checkpoint_is_refused(ready: tuple[Path, Path, Pa
         StoreError, match=r"whole.h5: gives samples of \(3, 8, 3\) \(toy\), the checkpoint was"
     ):
         run(ready, out)
+
+
+def test_what_cannot_be_scored_chosen_by_or_written_is_said_before_any_model_is_asked(
+    ready: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*given: Any, **named: Any) -> Any:
+        raise AssertionError("a model was asked")
+
+    monkeypatch.setattr("mg_adapt.watch.command.answer_windows", ask)
+    other = tmp_path / "other.csv"
+    other.write_text("video_id,start,stop,class_name\nelsewhere,0,8,left\n")
+    with pytest.raises(DataError, match="annotates none of the 2 watched videos, the first is 'one'"):
+        run(ready, tmp_path / "t.json", truth=other)
+    other.write_text("video_id,start,stop,class_name\none,,,\n")
+    with pytest.raises(DataError, match="has no annotation of these videos to choose thresholds by"):
+        run(ready, tmp_path / "t.json", truth=other, choose=tmp_path / "thresholds.json")
+    twins = tmp_path / "twins.h5"
+    with ClipsWriter(twins, dataset="toy", class_names=("x",), layout="toy") as writer:
+        for name in ("day 1", "day_1"):
+            joints = np.zeros((16, 1, POINTS, 3), np.float32)
+            writer.add(clip_id=name, subject_id="", video_id=name, start=0, stop=16, joints=joints)
+    with pytest.raises(UsageError, match=r"two videos would be written to t-day_1\.eaf"):
+        run(ready, tmp_path / "t.eaf", clips=twins)

@@ -71,6 +71,12 @@ def _grid(start: Thresholds) -> Iterator[Thresholds]:
         yield replace(start, smooth=smooth, enter=enter, leave=round(enter * share, 4), min_duration=shortest)
 
 
+def check_annotated(video_ids: Sequence[str], truth: Truth) -> None:
+    """Raise DataError unless a gesture is annotated in one of the videos."""
+    if not any(truth.annotations.get(name) for name in video_ids):
+        raise DataError(f"--choose: {truth.path} has no annotation of these videos to choose thresholds by")
+
+
 def choose_thresholds(
     watched: Sequence[Watched], truth: Truth, start: Thresholds, background: Collection[int], iou: float
 ) -> tuple[Thresholds, float]:
@@ -82,10 +88,9 @@ def choose_thresholds(
     Raises:
         DataError: no video is annotated, or nothing is found at any threshold.
     """
+    check_annotated([item.video.video_id for item in watched], truth)
     there = [item for item in watched if item.video.video_id in truth.annotations]
     named = {item.video.video_id: truth.annotations[item.video.video_id] for item in there}
-    if not there or not any(named.values()):
-        raise DataError(f"--choose: {truth.path} has no annotation of these videos to choose thresholds by")
     scores: dict[Thresholds, float] = {}
     for thresholds in _grid(start):
         found = {item.video.video_id: item.segments(thresholds, background) for item in there}

@@ -12,11 +12,18 @@ from mg_adapt.files import file_digest
 from mg_adapt.recipe import nearest
 from mg_adapt.target import read_vote_parameters
 from mg_adapt.watch.answers import Answerer, Vote, answer_windows, choose_vote, open_answerers
-from mg_adapt.watch.choosing import Chosen, Watched, choose_thresholds, read_chosen, write_chosen
+from mg_adapt.watch.choosing import (
+    Chosen,
+    Watched,
+    check_annotated,
+    choose_thresholds,
+    read_chosen,
+    write_chosen,
+)
 from mg_adapt.watch.matching import evaluate
 from mg_adapt.watch.overlay import check_overlay, write_overlay
 from mg_adapt.watch.segments import Thresholds, place_windows
-from mg_adapt.watch.timeline import Timeline, check_ending, write_timelines
+from mg_adapt.watch.timeline import Timeline, check_ending, timeline_files, write_timelines
 from mg_adapt.watch.truth import Truth, read_truth
 from mg_adapt.watch.videos import Video, choose_videos, open_source, rows_of_crops
 from mg_data.contract import Console, DataError, FrameSource, StageResult, UsageError
@@ -133,6 +140,15 @@ def watch(
             raise UsageError(
                 f"--video {video}: is one file and {len(videos)} videos are watched: choose one by --only"
             )
+        # Before any model is asked: what is refused after it would cost all of its answers.
+        ids = [item.video_id for item in videos]
+        if marked is not None:
+            if choose is not None:
+                check_annotated(ids, marked)
+            else:
+                _check_truth(marked, ids)
+        for path in out:
+            timeline_files(path, ids)
         media = {item.video_id: _media(source, item) for item in videos}
         if overlay is not None:
             check_overlay(overlay, store, videos, source)
@@ -296,6 +312,12 @@ def _media(source: FrameSource | None, video: Video) -> Path | None:
     return None if path_of is None else Path(path_of(video.video_id))
 
 
+def _check_truth(truth: Truth, video_ids: Sequence[str]) -> None:
+    if not any(name in truth.annotations for name in video_ids):
+        first = f", the first is '{video_ids[0]}'" if video_ids else ""
+        raise DataError(f"{truth.path}: annotates none of the {len(video_ids)} watched videos{first}")
+
+
 def _evaluate(
     console: Console,
     timelines: Sequence[Timeline],
@@ -307,10 +329,6 @@ def _evaluate(
     """Score the timelines, and say what speaks against the score."""
     watched = [timeline.video_id for timeline in timelines]
     both = {video: truth.annotations[video] for video in watched if video in truth.annotations}
-    if not both:
-        raise DataError(
-            f"{truth.path}: annotates none of the {len(watched)} watched videos, the first is '{watched[0]}'"
-        )
     if len(both) < len(watched):
         console.warn(f"{len(watched) - len(both)} watched video(s) are not in {truth.path}: not scored")
     result = evaluate({item.video_id: item.segments for item in timelines}, both, iou)

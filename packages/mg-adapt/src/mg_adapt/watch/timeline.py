@@ -49,6 +49,24 @@ def check_ending(path: Path) -> str:
     raise UsageError(f"-o {path}: ends in none of {', '.join(_ENDINGS)}; name a file that does")
 
 
+def timeline_files(path: Path, video_ids: Sequence[str]) -> list[Path]:
+    """Return the files that the timelines of videos go to: one, or one for each video where a file holds one.
+
+    Raises:
+        UsageError: another ending, or two videos whose files would be one.
+    """
+    if check_ending(path) in (".json", ".csv") or len(video_ids) == 1:
+        return [path]
+    files: list[Path] = []
+    for video_id in video_ids:
+        name = re.sub(r"[^\w.-]+", "_", video_id)
+        file = path.with_name(f"{path.stem}-{name}{path.suffix}")
+        if file in files:
+            raise UsageError(f"-o {path}: two videos would be written to {file.name}; choose one by --only")
+        files.append(file)
+    return files
+
+
 def write_timelines(
     path: Path, timelines: Sequence[Timeline], class_names: Sequence[str], facts: Mapping[str, Any]
 ) -> list[Path]:
@@ -67,15 +85,10 @@ def write_timelines(
         publish_text(path, as_csv(timelines, class_names))
         return [path]
     write: Callable[[Path, Timeline, Sequence[str]], None] = _write_eaf if ending == ".eaf" else _write_grid
-    written = []
-    for timeline in timelines:
-        name = re.sub(r"[^\w.-]+", "_", timeline.video_id)
-        target = path if len(timelines) == 1 else path.with_name(f"{path.stem}-{name}{path.suffix}")
-        if target in written:
-            raise UsageError(f"-o {path}: two videos would be written to {target.name}; choose one by --only")
-        write(target, timeline, class_names)
-        written.append(target)
-    return written
+    files = timeline_files(path, [timeline.video_id for timeline in timelines])
+    for file, timeline in zip(files, timelines):
+        write(file, timeline, class_names)
+    return files
 
 
 def as_json(
