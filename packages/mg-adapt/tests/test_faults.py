@@ -341,3 +341,118 @@ def test_frozen_parameters_are_in_no_optimizer_and_decay_touches_them_not() -> N
     model(torch.ones(3, 4)).sum().backward()
     optimizer.step()
     assert torch.equal(model[0].weight, before)
+
+
+class Refusing:
+    """A plugin whose modality, loss and adapter raise when they are built or asked, its model at test."""
+
+    __name__ = "refusing"
+
+    @hookimpl
+    def mg_register_modalities(self) -> Any:
+        import dataclasses
+
+        import mg_adapt_toy
+
+        (spec,) = mg_adapt_toy.mg_register_modalities()
+        built = dataclasses.replace(spec, name="refused", factory="test_faults_plugin:refuse")
+        asked = dataclasses.replace(spec, name="silent", factory="test_faults_plugin:Silent")
+        return built, asked
+
+    @hookimpl
+    def mg_register_models(self) -> Any:
+        import dataclasses
+
+        import mg_adapt_toy
+
+        (spec,) = mg_adapt_toy.mg_register_models()
+        reads = ("drift", "refused", "silent")
+        return (
+            dataclasses.replace(
+                spec, name="odd-net", factory="test_faults_plugin:build_for_training", modalities=reads
+            ),
+        )
+
+    @hookimpl
+    def mg_register_losses(self) -> Any:
+        from mg_data.contract import LossSpec
+
+        return (LossSpec(name="refused", summary="raises", factory="test_faults_plugin:refuse"),)
+
+    @hookimpl
+    def mg_register_adapters(self) -> Any:
+        from mg_data.contract import AdapterSpec
+
+        return (AdapterSpec(name="refused", summary="raises", factory="test_faults_plugin:refuse"),)
+
+
+def refuse(*given: Any, **options: Any) -> Any:
+    raise IndexError("out\nof range")
+
+
+def build_for_training(num_classes: int, **options: Any) -> Any:
+    import mg_adapt_toy
+
+    net = mg_adapt_toy.build(num_classes, **options)
+    calls = 0
+
+    def count(module: Any, inputs: Any) -> None:
+        nonlocal calls
+        calls += not module.training and len(inputs[0]) > 9
+        if calls:
+            raise ValueError("too many")
+
+    net.register_forward_pre_hook(count)
+    return net
+
+
+def test_whoever_raises_where_it_is_built_or_asked_is_named(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import types
+
+    import mg_adapt_toy
+
+    from mg_adapt.stages.adapt import adapt
+    from mg_adapt.stages.predict import predict
+    from mg_adapt.stages.shot import shot
+
+    class Silent(mg_adapt_toy.Drift):
+        def sample(self, clip_id: str, rng: Any) -> Any:
+            raise IndexError("no frame 3")
+
+    module: Any = types.ModuleType("test_faults_plugin")
+    module.refuse, module.build_for_training, module.Silent = refuse, build_for_training, Silent
+    monkeypatch.setitem(sys.modules, "test_faults_plugin", module)
+    use_plugins(mg_adapt_toy, Refusing())
+    given: dict[str, Any] = {"console": Talk(), "data": toy[0], "split": toy[1], "out": tmp_path / "a"}
+    with pytest.raises(
+        PluginError,
+        match=r"^modality 'refused' cannot read .*clips\.h5 with these options: IndexError: out of",
+    ):
+        train(model="odd-net", modality="refused", **given)
+    with pytest.raises(
+        PluginError, match=r"^modality .*Silent failed on clip 'c000': IndexError: no frame 3$"
+    ):
+        train(model="odd-net", modality="silent", **given)
+    with pytest.raises(PluginError, match=r"^loss 'refused' cannot be built with these options: IndexError"):
+        train(model="toy-net", set=["recipe.loss=refused"], **given)
+    train(model="odd-net", set=["recipe.epochs=1"], **given)
+    named = r"^model 'odd-net' \(.+\) failed at "
+    asked: dict[str, Any] = {
+        **given,
+        "checkpoint": tmp_path / "a",
+        "subset": "target",
+        "out": tmp_path / "t.h5",
+    }
+    with pytest.raises(PluginError, match=named + "prediction: ValueError: too many$"):
+        predict(**asked)
+    with pytest.raises(PluginError, match=named + "--bn-adapt: ValueError: too many$"):
+        predict(**asked, bn_adapt=True)
+    with pytest.raises(PluginError, match=named + "the target's clips: ValueError: too many$"):
+        shot(**{**given, "out": tmp_path / "b"}, checkpoint=tmp_path / "a", set=["recipe.batch_size=32"])
+    predict(**asked, batch_size=4)
+    with pytest.raises(PluginError, match=r"^adapter 'refused' \(.+\) failed: IndexError: out of range$"):
+        adapt(
+            console=Talk(), logits=[tmp_path / "t.h5"], split=toy[1], out=tmp_path / "p.h5", adapter="refused"
+        )

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mg_adapt.blame import blamed
+from mg_adapt.training.loading import sample_of
 from mg_data.contract import DataError, Modality, Progress, UsageError
 
 
@@ -27,6 +29,7 @@ def adapt_batch_norm(
     batch_size: int,
     device: torch.device,
     progress: Progress | None = None,
+    who: str = "the model",
 ) -> None:
     """Estimate the running statistics of every BatchNorm layer anew, in place; no weight changes.
 
@@ -36,11 +39,12 @@ def adapt_batch_norm(
 
     Args:
         flip: let every other sample be mirrored, as in a training with flips.
-        batch_size: clips in a batch; the result depends on it.
+        batch_size: clips in a batch; the result depends on it. who: how messages call the model.
 
     Raises:
         UsageError: the model has no BatchNorm layer.
         DataError: fewer than two clips, or statistics that are not finite.
+        PluginError: the model or the modality raises.
     """
     layers = batch_norms(model)
     if not layers:
@@ -60,12 +64,14 @@ def adapt_batch_norm(
     parts = np.array_split(order, max(1, round(len(order) / batch_size)))
     with torch.no_grad():
         for part in parts:
-            samples = [modality.sample(str(clip_id), None) for clip_id in part]
+            samples = [sample_of(modality, str(clip_id), None) for clip_id in part]
             if flip:
                 samples = [
                     modality.flip(sample) if place % 2 else sample for place, sample in enumerate(samples)
                 ]
-            model(torch.from_numpy(np.stack(samples)).to(device))
+            stacked = np.stack(samples)
+            with blamed(who, lambda: "--bn-adapt", batch="--bn-batch"):
+                model(torch.from_numpy(stacked).to(device))
             if progress is not None:
                 progress.advance(len(part))
     for layer, momentum in kept:

@@ -22,11 +22,13 @@ def named(kind: str, name: str) -> str:
 
 
 @contextmanager
-def blamed(who: str, where: Callable[[], str], compiled: bool = False) -> Iterator[None]:
+def blamed(
+    who: str, where: Callable[[], str], compiled: bool = False, batch: str = "recipe.batch_size"
+) -> Iterator[None]:
     """Turn whatever the block raises into an error that names ``who`` and ``where()``.
 
     Args:
-        compiled: the block may compile the model.
+        compiled: the block may compile the model. batch: what the user calls the number of samples in it.
 
     Raises:
         UsageError: memory does not suffice, or the model cannot be compiled.
@@ -37,7 +39,7 @@ def blamed(who: str, where: Callable[[], str], compiled: bool = False) -> Iterat
     except MgError:
         raise
     except torch.OutOfMemoryError as error:
-        raise UsageError(f"{where()}: the device's memory is full: lower recipe.batch_size") from error
+        raise UsageError(f"{where()}: the device's memory is full: lower {batch}") from error
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         if torch.are_deterministic_algorithms_enabled() and "deterministic" in text:

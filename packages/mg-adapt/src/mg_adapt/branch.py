@@ -17,6 +17,7 @@ from torch import nn
 from mg_adapt.checkpoint import is_checkpoint, load_checkpoint
 from mg_adapt.choice import Branch, resolve_losses
 from mg_adapt.recipe import Recipe
+from mg_adapt.training.loading import sample_of
 from mg_data.contract import (
     InputSpec,
     LossSpec,
@@ -45,8 +46,30 @@ def open_modality(branch: Branch, data: Path, dataset: str) -> Modality:
         found = store.dataset
     if found and dataset and found != dataset:
         raise StoreError(data, f"is of data set '{found}', the split is of '{dataset}'")
-    modality: Modality = resolve(branch.modality.factory)(data, **branch.modality_options)
+    return build_modality(branch, data)
+
+
+def build_modality(branch: Branch, data: Path) -> Modality:
+    """Build the modality of a branch over a store of its kind.
+
+    Raises:
+        PluginError: the factory raises, other than an error of ours.
+    """
+    factory = resolve(branch.modality.factory)
+    try:
+        modality: Modality = factory(data, **branch.modality_options)
+    except MgError:
+        raise
+    except Exception as error:  # whatever a stranger's factory makes of the options or of the store
+        raise PluginError(
+            f"modality '{branch.modality.name}' cannot read {data} with these options: {_reason(error)}; "
+            "correct the modality's options"
+        ) from error
     return modality
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def check_classes(split: SplitStore, data: Path) -> None:
@@ -115,10 +138,9 @@ def build_model(
     except MgError:
         raise
     except Exception as error:  # whatever a stranger's factory, or torch, makes of the options
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise PluginError(
             f"model '{branch.model.name}' cannot be built with these options over an input of shape "
-            f"{tuple(input_spec.shape)}: {reason}; correct the model's options"
+            f"{tuple(input_spec.shape)}: {_reason(error)}; correct the model's options"
         ) from error
     if not isinstance(model, nn.Module):
         raise PluginError(
@@ -136,12 +158,14 @@ def probe_feature_dim(branch: Branch, model: nn.Module, modality: Modality, num_
     name = f"model '{branch.model.name}'"
     if not len(modality.clip_ids):
         raise UsageError(f"modality '{branch.modality.name}' finds no clip in its store")
-    sample = modality.sample(str(modality.clip_ids[0]), None)
+    sample = sample_of(modality, str(modality.clip_ids[0]), None)
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
             output = model(torch.from_numpy(np.stack([sample])))
+    except MgError:
+        raise
     except Exception as error:  # whatever a stranger's model raises
         shape = (1, *sample.shape)
         raise PluginError(
@@ -178,7 +202,16 @@ def _build_loss(
 ) -> nn.Module:
     if options.get("feature_dim") == 0:
         options = {**options, "feature_dim": feature_dim}
-    loss = resolve(spec.factory)(class_counts=class_counts, **options)
+    factory = resolve(spec.factory)
+    try:
+        loss = factory(class_counts=class_counts, **options)
+    except MgError:
+        raise
+    except Exception as error:  # whatever a stranger's factory makes of the options
+        raise PluginError(
+            f"loss '{spec.name}' cannot be built with these options: {_reason(error)}; correct the loss's "
+            "options"
+        ) from error
     if isinstance(loss, nn.Module):
         return loss
     if not callable(loss):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from mg_adapt.blame import blamed
 from mg_adapt.training.loading import Carrying, raised, views_of
 from mg_data.contract import DataError, Modality, Progress
 
@@ -40,6 +41,7 @@ def predict_logits(
     device: torch.device | None = None,
     progress: Progress | None = None,
     workers: int = 0,
+    who: str = "the model",
 ) -> NDArray[np.float32]:
     """Return (N, K) logits of the clips, in their order; see :func:`predict_answers`."""
     return predict_answers(
@@ -52,6 +54,7 @@ def predict_logits(
         device=device,
         progress=progress,
         workers=workers,
+        who=who,
     ).logits
 
 
@@ -67,6 +70,7 @@ def predict_answers(
     progress: Progress | None = None,
     workers: int = 0,
     features: bool = False,
+    who: str = "the model",
 ) -> Answers:
     """Return the logits of the clips and, if asked for, their features, in the clips' order.
 
@@ -77,9 +81,11 @@ def predict_answers(
         workers: loader processes; 0 loads in this one. They have no influence on the result.
         features: also return what the classifier reads, averaged over the views and never over mirrored ones:
             a direction's mirror image is another class's feature.
+        who: how messages call the model.
 
     Raises:
         DataError: logits or features that are not finite, naming the clip.
+        PluginError: the model or the modality raises. UsageError: the device's memory does not suffice.
     """
     target = device or torch.device("cpu")
     model.to(target).eval()
@@ -87,7 +93,8 @@ def predict_answers(
     pooled = _Mean(len(clip_ids))
     with torch.inference_mode():
         for batch in _batches(modality, clip_ids, mirror is not None, batch_size, progress, workers):
-            output = model(torch.from_numpy(_filled(batch.samples, batch_size)).to(target))
+            with blamed(who, lambda: "prediction", batch="--batch-size"):
+                output = model(torch.from_numpy(_filled(batch.samples, batch_size)).to(target))
             count = len(batch.rows)
             values = _as_numpy(output.logits[:count])
             if mirror is not None:

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mg_adapt.blame import blamed
+from mg_adapt.training.loading import sample_of
 from mg_data.contract import Modality, PluginError, Progress
 
 
@@ -38,15 +40,24 @@ def target_answers(
     batch_size: int,
     device: torch.device,
     progress: Progress | None = None,
+    who: str = "the model",
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the probabilities (N, K) and features (N, d) of the clips' test samples."""
+    """Return the probabilities (N, K) and features (N, d) of the clips' test samples.
+
+    Args:
+        who: how messages call the model.
+
+    Raises:
+        PluginError: the model or the modality raises. UsageError: the device's memory does not suffice.
+    """
     model.to(device).eval()
     logits, features = [], []
     with torch.no_grad():
         for first in range(0, len(clip_ids), batch_size):
             part = clip_ids[first : first + batch_size]
-            samples = np.stack([modality.sample(str(clip_id), None) for clip_id in part])
-            output = model(torch.from_numpy(samples).to(device))
+            samples = np.stack([sample_of(modality, str(clip_id), None) for clip_id in part])
+            with blamed(who, lambda: "the target's clips"):
+                output = model(torch.from_numpy(samples).to(device))
             logits.append(output.logits.double().cpu())
             features.append(output.feature.double().cpu())
             if progress is not None:

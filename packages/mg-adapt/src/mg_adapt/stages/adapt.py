@@ -22,7 +22,16 @@ from mg_adapt.target import (
     require_target,
     union_taint,
 )
-from mg_data.contract import Console, PluginError, PseudoLabels, StageResult, TargetScores, UsageError
+from mg_data.contract import (
+    AdapterSpec,
+    Console,
+    MgError,
+    PluginError,
+    PseudoLabels,
+    StageResult,
+    TargetScores,
+    UsageError,
+)
 from mg_data.plugins import registry, resolve
 from mg_data.store import LogitsStore, Provenance, SplitStore, read_logits, read_split, write_pseudo
 
@@ -83,8 +92,7 @@ def adapt(
     given: dict[str, Any] = {"threshold": threshold} if "threshold" in spec.options else {}
     resolved = overlay_options(spec.options, [given, options or {}], f"adapter '{adapter}'")
     scores = joined.scores(tau)
-    choose = resolve(spec.factory)
-    found = _checked(choose(scores, **resolved), scores, adapter)
+    found = _choose(spec, scores, resolved)
     # An adapter without alpha writes 0: nothing was compared with the command's.
     alpha = float(resolved.get("threshold", 0.0))
     bar = f"above {alpha:g} " if "threshold" in resolved else ""
@@ -145,7 +153,7 @@ def adapt(
     )
     if parameters is not None:
         # How right these would be only 'mg score' can say, of a store made with --temperature fitted.
-        exceeding = len(choose(joined.scores(parameters.temperature), **resolved).rows)
+        exceeding = len(_choose(spec, joined.scores(parameters.temperature), resolved).rows)
         data["fitted_temperature"] = parameters.temperature
         data["yield_at_fitted_temperature"] = exceeding / candidates
         text += f"; at the fitted tau {parameters.temperature:g} it would be {exceeding / candidates:.1%}"
@@ -164,6 +172,19 @@ def _inputs(stores: Sequence[LogitsStore], split: SplitStore, params: Path | Non
         # A branch may bear any name.
         inputs[f"logits:{store.key}" if store.key in inputs else store.key] = store.digest
     return inputs
+
+
+def _choose(spec: AdapterSpec, scores: TargetScores, options: Mapping[str, Any]) -> PseudoLabels:
+    """Return an adapter's answer; PluginError if it raises or is no choice of distinct target clips."""
+    choose = resolve(spec.factory)
+    try:
+        return _checked(choose(scores, **options), scores, spec.name)
+    except MgError:
+        raise
+    except Exception as error:  # whatever a stranger's adapter raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        owner = registry().version_of("adapters", spec.name)
+        raise PluginError(f"adapter '{spec.name}' ({owner}) failed: {reason}") from error
 
 
 def _checked(found: PseudoLabels, scores: TargetScores, adapter: str) -> PseudoLabels:

@@ -15,6 +15,7 @@ from torch import nn
 
 import mg_adapt
 from mg_adapt.adversarial import DomainAdversary, LabelledOnly, domain_gap, join_domains
+from mg_adapt.blame import named
 from mg_adapt.branch import (
     build_losses,
     build_model,
@@ -164,6 +165,7 @@ def dann(
             clips.clip_ids[(clips.labels >= 0) == known],
             batch_size=recipe.batch_size,
             device=target_device,
+            who=named("models", chosen.model.name),
         )[1]
         for known in (True, False)
     }

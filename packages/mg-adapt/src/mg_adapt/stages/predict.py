@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mg_adapt.batch_norm import adapt_batch_norm
+from mg_adapt.blame import named
 from mg_adapt.branch import build_model, choose_device, data_taint, open_modality, set_threads
 from mg_adapt.checkpoint import Checkpoint, load_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
@@ -104,6 +105,7 @@ class Prediction:
                     batch_size=job.bn_batch,
                     device=self.device,
                     progress=progress,
+                    who=named("models", trained.model),
                 )
         classes = len(self.parts.class_names)
         with console.progress(f"predict {trained.key}", len(rows)) as progress:
@@ -118,6 +120,7 @@ class Prediction:
                 progress=progress,
                 workers=job.workers,
                 features=job.features,
+                who=named("models", trained.model),
             )
 
 

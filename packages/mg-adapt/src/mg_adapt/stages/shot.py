@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import mg_adapt
+from mg_adapt.blame import named
 from mg_adapt.branch import (
     build_losses,
     choose_device,
@@ -106,7 +107,13 @@ def shot(
     num_classes = len(parts.class_names)
     with console.progress(f"self-labels {trained.key}", len(held)) as progress:
         probs, features = target_answers(
-            model, modality, held, batch_size=recipe.batch_size, device=target_device, progress=progress
+            model,
+            modality,
+            held,
+            batch_size=recipe.batch_size,
+            device=target_device,
+            progress=progress,
+            who=named("models", trained.model),
         )
     labels = centroid_labels(probs, features)
     classifier = find_classifier(model, features.shape[1], num_classes, trained.model)

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mg_adapt.blame import named
+from mg_adapt.branch import build_modality
 from mg_adapt.checkpoint import Checkpoint, load_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.inference import predict_logits
@@ -24,8 +26,7 @@ from mg_adapt.target import VoteParameters, vote_weights
 from mg_adapt.training.data import mirror_permutation
 from mg_adapt.watch.segments import Windows
 from mg_adapt.watch.videos import Video
-from mg_data.contract import Modality, Progress, StoreError, UsageError
-from mg_data.plugins import resolve
+from mg_data.contract import Progress, StoreError, UsageError
 from mg_data.store import ClipsStore, ClipsWriter, StreamsStore, StreamsWriter
 
 # Windows in one temporary store; frames of video take far more room than keypoints.
@@ -232,7 +233,7 @@ def _ask(
     progress: Progress | None,
 ) -> NDArray[np.float32]:
     branch = answerer.branch
-    modality: Modality = resolve(branch.modality.factory)(path, **branch.modality_options)
+    modality = build_modality(branch, path)
     check_input(answerer.trained, source, modality)
     return predict_logits(
         answerer.model,
@@ -243,4 +244,5 @@ def _ask(
         batch_size=batch_size,
         device=device,
         progress=progress,
+        who=named("models", answerer.trained.model),
     )
