@@ -120,7 +120,12 @@ def test_as_many_classes_as_dimensions_still_fit() -> None:
 
 @pytest.mark.parametrize("norm", [0.0, -1.0])
 def test_an_anchor_without_length_is_refused(norm: float) -> None:
-    with pytest.raises(UsageError, match="norm must be positive, found"):
+    for norm in ("four", True, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match=f"norm must be a positive number, found {norm!r}"):
+            orthogonal_anchors(2, 4, norm=norm)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="seed must be at least 0, found -1"):
+        orthogonal_anchors(2, 4, seed=-1)
+    with pytest.raises(UsageError, match="norm must be a positive number, found"):
         orthogonal_anchors(2, 4, norm=norm)
 
 

@@ -41,6 +41,23 @@ def test_wrong_types_and_impossible_values_are_refused() -> None:
         resolve_recipe({}, {"ema": 1.0})
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400])
+def test_numbers_that_are_none_are_refused_wherever_they_stand(value: float) -> None:
+    with pytest.raises(UsageError, match=r"loss 'focal'\.gamma: wanted a finite number, found (nan|inf)"):
+        overlay_options({"gamma": 2.0}, [{"gamma": value}], "loss 'focal'")
+    with pytest.raises(UsageError, match=r"recipe\.auxiliary\[0\]\.weight: wanted a finite number"):
+        resolve_recipe({}, {"auxiliary": [{"name": "orthogonal-semantic", "weight": value}]})
+
+
+def test_settings_that_are_no_table_and_endless_numbers_are_refused() -> None:
+    for settings in (5, [1], "recipe.json"):
+        with pytest.raises(UsageError, match="settings: wanted a table of settings, found"):
+            read_settings(settings, [])  # type: ignore[arg-type]
+    endless = read_settings(None, [f"recipe.epochs={'1' * 5000}"])["recipe"]
+    with pytest.raises(UsageError, match=r"recipe\.epochs: wanted a whole number, found '111"):
+        resolve_recipe({}, endless)
+
+
 def test_a_single_loss_option_is_changed_without_naming_the_loss() -> None:
     user = read_settings(None, ["recipe.loss.options.gamma=1"])["recipe"]
     recipe = resolve_recipe({"loss": {"name": "focal", "options": {"weighting": "none"}}}, user)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mg_adapt.run.settings import expand, load, parse, set_value
+from mg_adapt.run.settings import changes_of, expand, load, parse, set_value
 from mg_data.contract import UsageError
 
 RECIPE = """
@@ -71,6 +71,15 @@ def test_set_changes_nested_keys() -> None:
     set_value(recipe, "train", {"loss": "focal"})
     set_value(recipe, "train.loss.options.gamma", 1.0)
     assert recipe["train"]["loss"] == {"name": "focal", "options": {"gamma": 1.0}}
+
+
+def test_words_of_set_that_are_no_changes_are_refused() -> None:
+    assert changes_of(None) == changes_of([]) == {}
+    assert changes_of({"a.b": 1}) == {"a.b": 1}
+    # What the command line makes of --set 5 and of --set 5 --set seed=1.
+    for given in ([5], [5, {"seed": 1}]):
+        with pytest.raises(UsageError, match=r"--set: wanted KEY=VALUE, found \[5"):
+            changes_of(given)
 
 
 @pytest.mark.parametrize(

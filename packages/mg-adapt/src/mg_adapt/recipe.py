@@ -114,10 +114,6 @@ class Recipe:
         return recipe
 
     def _check(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"recipe.{item.name}: wanted a finite number, found {value}")
         _one_of(self.optimizer, ("adamw", "sgd"), "recipe.optimizer")
         _one_of(self.schedule, ("cosine",), "recipe.schedule")
         _one_of(self.amp, ("none", "auto", "bf16", "fp16"), "recipe.amp")
@@ -210,6 +206,16 @@ def check_options(values: Mapping[str, Any], known: Mapping[str, Any], where: st
             raise UsageError(f"{where}: unknown setting '{name}'{nearest(name, known)} (known: {listing})")
 
 
+def _finite(value: float, where: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond the range
+        number = math.inf
+    if not math.isfinite(number):
+        raise UsageError(f"{where}: wanted a finite number, found {number}")
+    return number
+
+
 def check_type(value: Any, default: Any, where: str) -> Any:
     """Return a value as the type of ``default``; UsageError if it is another one."""
     if isinstance(default, bool):
@@ -218,8 +224,10 @@ def check_type(value: Any, default: Any, where: str) -> Any:
         raise UsageError(f"{where}: wanted true or false, found {value!r}")
     if isinstance(default, int | float):
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and (isinstance(default, float) or float(value).is_integer()):
-            return type(default)(value)
+        if number and isinstance(default, float):
+            return _finite(value, where)
+        if number and (isinstance(value, int) or value.is_integer()):
+            return int(value)
         wanted = "a number" if isinstance(default, float) else "a whole number"
         raise UsageError(f"{where}: wanted {wanted}, found {value!r}")
     if isinstance(default, str) and not isinstance(value, str):
@@ -245,7 +253,7 @@ def read_settings(settings: Mapping[str, Any] | None, overrides: Iterable[str]) 
 
     Values are read as JSON and taken as plain text if they are none.
     """
-    given = dict(settings or {})
+    given = settings or {}
     check_options(given, dict.fromkeys(SECTIONS), "settings")
     result: dict[str, dict[str, Any]] = {}
     for section in SECTIONS:
@@ -266,7 +274,7 @@ def _apply(tables: dict[str, dict[str, Any]], overrides: Iterable[str]) -> dict[
             )
         try:
             value = json.loads(raw)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # also a number of thousands of digits
             value = raw.strip()
         table: Any = tables[words[0]]
         for word in words[1:-1]:

@@ -26,13 +26,17 @@ def _check_size(num_classes: int, feature_dim: int) -> None:
 
 
 def _length(norm: float | None, feature_dim: int) -> float:
-    if norm is not None and norm <= 0:
-        raise UsageError(f"orthogonal-semantic: norm must be positive, found {norm}")
+    # Of an option without a default nobody has checked the type.
+    number = isinstance(norm, int | float) and not isinstance(norm, bool)
+    if norm is not None and not (number and 0 < norm < math.inf):
+        raise UsageError(f"orthogonal-semantic: norm must be a positive number, found {norm!r}")
     return REFERENCE_NORM * math.sqrt(feature_dim / REFERENCE_DIM) if norm is None else norm
 
 
 def _orthonormal(rows: int, feature_dim: int, seed: int) -> NDArray[np.float64]:
     """Return (rows, d) orthonormal rows from the QR decomposition of a seeded Gaussian (d, rows) matrix."""
+    if seed < 0:
+        raise UsageError(f"orthogonal-semantic: seed must be at least 0, found {seed}")
     random = np.random.default_rng(seed).standard_normal((feature_dim, rows))
     basis, triangle = np.linalg.qr(random)
     # Signs fixed by the diagonal: the decomposition is unique, whichever LAPACK computed it.

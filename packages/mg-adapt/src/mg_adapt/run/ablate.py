@@ -9,7 +9,7 @@ from typing import Any
 from mg_adapt.run import ablation_summary
 from mg_adapt.run.ablation import plan_ablation
 from mg_adapt.run.execute import Runner, only_run
-from mg_adapt.run.settings import check_seeds, load
+from mg_adapt.run.settings import changes_of, check_seeds, load
 from mg_data.contract import Console, StageResult
 from mg_data.plugins import registry
 from mg_data.store import publish_json
@@ -41,7 +41,7 @@ def ablate(
         UsageError: a recipe that cannot be read or planned.
         MgError: whatever a step raised.
     """
-    settings, resolved = load(recipe, dict(set or {}))
+    settings, resolved = load(recipe, changes_of(set))
     check_seeds(list(seeds), "--seeds")
     chosen = tuple(seeds) or settings.ablation.seeds or (settings.seed,)
     folder = (out or Path("runs") / f"{settings.name}-ablation").absolute()

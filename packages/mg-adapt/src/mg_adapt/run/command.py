@@ -11,7 +11,7 @@ from mg_adapt.run import summary
 from mg_adapt.run.cross_validation import cross_validate
 from mg_adapt.run.execute import Runner, only_run
 from mg_adapt.run.plan import Step, plan
-from mg_adapt.run.settings import load
+from mg_adapt.run.settings import changes_of, load
 from mg_data.contract import Console, StageResult
 from mg_data.plugins import registry
 from mg_data.store import publish_text
@@ -54,7 +54,7 @@ def run(
         UsageError: a recipe that cannot be read or planned.
         MgError: whatever a step raised; what was finished is kept and skipped next time.
     """
-    changes = dict(set or {})
+    changes = changes_of(set)
     if seed is not None:
         changes["seed"] = seed
     settings, resolved = load(recipe, changes)

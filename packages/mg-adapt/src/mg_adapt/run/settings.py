@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -220,6 +221,13 @@ def _words(hint: Any) -> str:
     if origin is Mapping:
         return "a table of tables" if get_origin(kinds[1]) is Mapping else "a table"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[origin]
+
+
+def changes_of(given: Any) -> dict[str, Any]:
+    """Return what ``--set`` asks for: dotted keys and their values; UsageError for words of another form."""
+    if given and not isinstance(given, Mapping):
+        raise UsageError(f"--set: wanted KEY=VALUE, found {json.dumps(given)}")
+    return dict(given or {})
 
 
 def set_value(recipe: dict[str, Any], dotted: str, value: Any) -> None:
