@@ -17,6 +17,7 @@ import pytest
 import torch
 from mg_adapt_toy import Talk
 
+from mg_adapt.branch import choose_device
 from mg_adapt.checkpoint import load_checkpoint
 from mg_adapt.stages.train import train
 from mg_adapt.training.state import StateFolder
@@ -341,6 +342,25 @@ def test_frozen_parameters_are_in_no_optimizer_and_decay_touches_them_not() -> N
     model(torch.ones(3, 4)).sum().backward()
     optimizer.step()
     assert torch.equal(model[0].weight, before)
+
+
+@pytest.mark.parametrize("device", ["meta", "privateuseone", "gpu"])
+def test_a_device_that_cannot_be_used_is_refused(toy: Toy, tmp_path: Path, device: str) -> None:
+    with pytest.raises(
+        UsageError, match=rf"--device {device}: (cannot be used here|unknown) \(known: auto, cpu"
+    ):
+        learn(toy, tmp_path / "a", device=device)
+
+
+def test_a_cuda_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    assert choose_device("cuda:1").index == 1
+    with pytest.raises(
+        UsageError, match=r"--device cuda:2: this machine has 2 CUDA device\(s\), counted from 0"
+    ):
+        choose_device("cuda:2")
 
 
 class Refusing:

@@ -254,9 +254,19 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"--device {name}: unknown (known: auto, cpu, cuda, cuda:N)") from error
+    if device.type not in ("cpu", "cuda"):
+        try:
+            torch.zeros(1, device=device).item()
+        except Exception as error:  # each kind of device that this torch is not built for has its own
+            raise UsageError(
+                f"--device {name}: cannot be used here (known: auto, cpu, cuda, cuda:N)"
+            ) from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UsageError(f"--device {name}: this machine has no CUDA device, use --device cpu")
+        if (device.index or 0) >= torch.cuda.device_count():
+            found = torch.cuda.device_count()
+            raise UsageError(f"--device {name}: this machine has {found} CUDA device(s), counted from 0")
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
     return device
