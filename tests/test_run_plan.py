@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from mg_adapt.run.cross_validation import cross_validate
 from mg_adapt.run.plan import plan
 from mg_adapt.run.settings import load
 from mg_adapt.run.summary import describe
-from mg_data.contract import MgError, UsageError
+from mg_data.cli.console import TerminalConsole
+from mg_data.contract import DataError, MgError, UsageError
 from mg_data.plugins import registry
 
 RECIPE = """
@@ -240,6 +242,16 @@ def test_a_vote_that_is_fitted_again_reads_out_of_fold_logits_alone(tmp_path: Pa
     settings, _ = load(write(tmp_path), {"adapt.folds": 1, "adapt.use": ["train"]})
     with pytest.raises(UsageError, match="use has no 'val'"):
         plan(settings, tmp_path, registry())
+
+
+def test_too_few_folds_are_refused_before_the_data_are_prepared(tmp_path: Path) -> None:
+    settings, _ = load(write(tmp_path), {})
+    for folds in ("1", "2"):
+        with pytest.raises(
+            DataError, match=f"--folds: cross-validation needs at least 3 folds, found {folds}: one"
+        ):
+            cross_validate(settings, tmp_path / "run", folds, console=TerminalConsole(quiet=True))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_adversary_belongs_to_the_first_round(tmp_path: Path) -> None:

@@ -92,11 +92,7 @@ def cross_validation_parts(
         DataError: fewer than three folds.
     """
     groups = people_of(split, ("train", "val"), folds)
-    if len(groups) < 3:
-        raise DataError(
-            f"{split.path}: cross-validation needs at least 3 folds, found {len(groups)}: one is scored, one "
-            "fits the vote, the others are trained on"
-        )
+    check_fold_count(len(groups), str(split.path))
     _check_fold(fold, len(groups))
     rows = np.flatnonzero(np.isin(split.names, ["train", "val"]))
     subjects = split.subject_ids[rows]
@@ -104,6 +100,15 @@ def cross_validation_parts(
     names[np.isin(subjects, groups[fold - 1])] = "target"
     names[np.isin(subjects, groups[fold % len(groups)])] = "val"
     return rows, names
+
+
+def check_fold_count(count: int, where: str) -> None:
+    """Raise DataError for too few folds to cross-validate with; ``where`` is what the message names."""
+    if count < 3:
+        raise DataError(
+            f"{where}: cross-validation needs at least 3 folds, found {count}: one is scored, one fits the "
+            "vote, the others are trained on"
+        )
 
 
 def out_of_fold_parts(split: SplitStore, folds: str | int, fold: int) -> NDArray[np.str_]:

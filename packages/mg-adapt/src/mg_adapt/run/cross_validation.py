@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mg_adapt.folds import people_of, read_folds
+from mg_adapt.folds import BY_SUBJECT, check_fold_count, people_of, read_folds
 from mg_adapt.run.execute import Runner, only_run
 from mg_adapt.run.plan import Planner, Step
 from mg_adapt.run.settings import RunSettings
 from mg_data.cli.text import table
-from mg_data.contract import Console, DataError, StageResult
+from mg_data.contract import Console, StageResult
 from mg_data.plugins import Registry, registry
 from mg_data.store import publish_json, publish_text, read_split
 
@@ -68,6 +68,8 @@ def cross_validate(
         UsageError, DataError: a recipe or people that give no folds. MgError: whatever a step raised.
     """
     wanted, known = read_folds(folds), registry()
+    if wanted != BY_SUBJECT:
+        check_fold_count(int(wanted), "--folds")
     prepared = Planner(settings, folder, known)
     prepared.trackers()
     prepared.data()
@@ -83,11 +85,7 @@ def cross_validate(
         runner.run(prepared.steps)
         split = read_split(folder / "data" / "split.h5")
         groups = people_of(split, ("train", "val"), wanted)
-        if len(groups) < 3:
-            raise DataError(
-                f"{split.path}: cross-validation needs at least 3 folds, found {len(groups)}: one is scored, "
-                "one fits the vote, the others are trained on"
-            )
+        check_fold_count(len(groups), str(split.path))
         runner.run(plan_folds(settings, folder, known, wanted, len(groups)))
         found = summarise(folder, settings, groups)
         publish_json(folder / "folds.json", found)
