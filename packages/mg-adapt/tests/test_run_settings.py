@@ -108,6 +108,14 @@ def test_words_of_set_that_are_no_changes_are_refused() -> None:
             r"\[branches\.a\] flip_average: wanted true or false, found 'no'",
         ),
         ({"branches": {"a": {"model": "m", "floor": "x"}}}, r"\[branches\.a\] floor: wanted a number"),
+        (
+            {"branches": {"a": {"model": "m", "floor": 90}}},
+            r"\[branches\.a\] floor must lie in \[0, 1\], .* found 90",
+        ),
+        (
+            {"ablation": {"rows": {"b": {"branch": "a", "dann": -1}}}},
+            r"\[ablation\.rows\.b\] dann must be at least 0, found -1",
+        ),
         # Its logits and the vote would be one file.
         ({"branches": {"fused": {"model": "m"}}}, "branch name 'fused' is taken by a row of the vote"),
         (

@@ -278,6 +278,7 @@ def parse(recipe: Mapping[str, Any]) -> RunSettings:
         ("[adapt] folds", settings.adapt.folds),
         ("[machine] threads", settings.machine.threads),
         *((f"[branches.{branch.name}] dann", branch.dann) for branch in settings.branches),
+        *((f"[ablation.rows.{row.name}] dann", row.dann) for row in settings.ablation.rows),
     ):
         if not number >= 0:
             raise UsageError(f"{where} must be at least 0, found {number}")
@@ -286,6 +287,10 @@ def parse(recipe: Mapping[str, Any]) -> RunSettings:
             raise UsageError(f"[adapt] use: '{part}' is no labelled part, wanted train or val or both")
     _check_temperature(settings.adapt.temperature)
     for branch in settings.branches:
+        if not 0 <= branch.floor <= 1:
+            raise UsageError(
+                f"[branches.{branch.name}] floor must lie in [0, 1], such as 0.9, found {branch.floor:g}"
+            )
         if branch.crops and branch.crops not in settings.crops:
             raise UsageError(f"[branches.{branch.name}]: there is no table [crops.{branch.crops}]")
     return settings
