@@ -26,15 +26,8 @@ Toy = tuple[Path, Path]
 def run_shot(toy: Toy, checkpoint: Path, out: Path, *overrides: str, **options: Any) -> StageResult:
     from mg_adapt_toy import Talk
 
-    return shot(
-        console=Talk(),
-        checkpoint=checkpoint,
-        data=toy[0],
-        split=toy[1],
-        out=out,
-        set=["recipe.epochs=3", *overrides],
-        **options,
-    )
+    arguments: dict[str, Any] = {"console": Talk(), "data": toy[0], "split": toy[1], "out": out}
+    return shot(checkpoint=checkpoint, set=["recipe.epochs=3", *overrides], **arguments | options)
 
 
 @pytest.fixture
@@ -100,6 +93,8 @@ def test_its_logits_make_no_first_round_pseudo_labels(toy: Toy, tmp_path: Path, 
 def test_a_broken_off_adaptation_goes_on(
     toy: Toy, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from mg_adapt_toy import Talk
+
     from mg_adapt.training.trainer import Trainer
 
     run_shot(toy, trained, tmp_path / "whole")
@@ -116,6 +111,12 @@ def test_a_broken_off_adaptation_goes_on(
         patch.setattr(Trainer, "_step", step)
         with pytest.raises(InterruptedError):
             run_shot(toy, trained, tmp_path / "part", state_every=0.0)
+    # Loader processes have no influence on the weights, so a change of their number does not begin anew.
+    talk = Talk()
+    run_shot(toy, trained, tmp_path / "part", "recipe.workers=1", console=talk)
+    assert any("resumed after 4 of" in line for line in talk.lines)
+    whole, part = (load_checkpoint(tmp_path / name) for name in ("whole", "part"))
+    assert all(torch.equal(value, part.model_state[key]) for key, value in whole.model_state.items())
     run_shot(toy, trained, tmp_path / "part")
     assert load_checkpoint(tmp_path / "whole").digest == load_checkpoint(tmp_path / "part").digest
 

@@ -150,6 +150,10 @@ class Recipe:
         value["auxiliary"] = [_choice_json(choice) for choice in self.auxiliary]
         return value
 
+    def decisive(self) -> dict[str, Any]:
+        """Return what of :meth:`to_json` the weights depend on: a training under way may change the rest."""
+        return {name: value for name, value in self.to_json().items() if name != "workers"}
+
 
 def _choice_json(choice: LossChoice) -> dict[str, Any]:
     return {"name": choice.name, "weight": choice.weight, "options": dict(choice.options)}

@@ -221,14 +221,13 @@ def _facts(
     hidden: int,
 ) -> list[Any]:
     """Return all that the weights depend on: a state of other facts is not resumed."""
-    settings = {name: value for name, value in recipe.to_json().items() if name != "workers"}
     return [
         branch.model.name,
         dict(branch.model_options),
         branch.modality.name,
         dict(branch.modality_options),
         source.input.to_json(),
-        settings,
+        recipe.decisive(),
         list(split.class_names),
         dict(sources),
         dict(inputs),

@@ -127,7 +127,7 @@ def shot(
     clips = TrainingClips(clip_ids=held, labels=labels, sources={"target": len(held)}, taint=taint)
     losses, weights = build_losses(recipe, np.bincount(labels, minlength=num_classes), features.shape[1])
     inputs = {"checkpoint": trained.digest, "data": stored_digest(data), "split": parts.digest}
-    facts = {"recipe": recipe.to_json(), "inputs": inputs, "seed": seed, "version": mg_adapt.__version__}
+    facts = {"recipe": recipe.decisive(), "inputs": inputs, "seed": seed, "version": mg_adapt.__version__}
     key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
     trainer = Trainer(
         TrainingTask(

@@ -234,14 +234,13 @@ def _training_key(
     engine: Engine,
 ) -> str:
     """Return the key under which a training may resume: all that its weights depend on."""
-    settings = {name: value for name, value in recipe.to_json().items() if name != "workers"}
     facts = {
         "model": branch.model.name,
         "model_options": dict(branch.model_options),
         "modality": branch.modality.name,
         "modality_options": dict(branch.modality_options),
         "input": source.input.to_json(),
-        "recipe": settings,
+        "recipe": recipe.decisive(),
         "sources": clips.sources,
         "class_names": split.class_names,
         "inputs": dict(inputs),
