@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from mg_adapt.batch_norm import batch_norms
+from mg_adapt.batch_norm import adapt_batch_norm, batch_norms
 from mg_adapt.branch import build_model, deterministic_operations
 from mg_adapt.checkpoint import load_checkpoint
 from mg_adapt.choice import resolve_branch
@@ -296,8 +296,6 @@ def test_statistics_of_the_target_are_estimated_and_taint_as_selected_on(toy: To
     assert found.checkpoint_digest == trained.digest
 
     # The twelve target clips are one batch: the layer's mean is that of its input over these clips.
-    from mg_adapt.batch_norm import adapt_batch_norm
-
     model = build_model(resolve_branch("toy-net", "", "", {}, {}), 3, trained.input)
     model.load_state_dict(dict(trained.model_state))
     modality = Drift(toy[0])
@@ -313,6 +311,19 @@ def test_statistics_of_the_target_are_estimated_and_taint_as_selected_on(toy: To
         adapt_batch_norm(torch.nn.Linear(2, 2), modality, found.clip_ids, **options)
     with pytest.raises(DataError, match="at least 2 clips, found 1"):
         adapt_batch_norm(model, modality, found.clip_ids[:1], **options)
+
+
+@pytest.mark.parametrize("count", [3, 7])
+def test_statistics_are_of_no_single_clip(toy: Toy, count: int) -> None:
+    from mg_adapt_toy import Drift
+
+    modality, sizes = Drift(toy[0]), []
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(72))
+    model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    options: dict[str, Any] = {"flip": False, "batch_size": 2, "device": torch.device("cpu")}
+    adapt_batch_norm(model, modality, modality.clip_ids[:count], **options)
+    assert sum(sizes) == count
+    assert min(sizes) >= 2
 
 
 def test_the_file_of_given_anchors_is_named_by_its_digest(toy: Toy, tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def adapt_batch_norm(
         layer.momentum = None  # the average over all batches instead of a moving one
         layer.train()
     order = np.random.default_rng(0).permutation(clip_ids)
-    # As equal as can be: a small last batch would weigh as much as the others.
-    parts = np.array_split(order, max(1, round(len(order) / batch_size)))
+    # As equal as can be: a small last batch would weigh as much as the others. A single clip has no variance.
+    parts = np.array_split(order, max(1, min(round(len(order) / batch_size), len(order) // 2)))
     with torch.no_grad():
         for part in parts:
             samples = [sample_of(modality, str(clip_id), None) for clip_id in part]
