@@ -117,6 +117,9 @@ def test_pseudo_labels_can_bring_the_splits_of_an_out_of_fold_vote(
     assert held == [["dan0", "dan1"], ["eve0", "eve1"]]
     with pytest.raises(UsageError, match="--folds must be at least 0, found -1"):
         adapt(console=Talk(), logits=[answers], split=split, out=tmp_path / "p.h5", folds=-1)
+    with pytest.raises(DataError, match="3 folds need as many people, found 2"):
+        adapt(console=Talk(), logits=[answers], split=split, out=tmp_path / "p.h5", folds=3)
+    assert not (tmp_path / "p.h5").exists()
 
 
 def test_a_joined_clip_counts_as_trained_on_only_if_its_own_model_was(tmp_path: Path) -> None:

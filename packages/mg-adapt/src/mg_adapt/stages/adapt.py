@@ -10,6 +10,7 @@ import numpy as np
 
 from mg_adapt.adapters import model_votes
 from mg_adapt.files import file_digest
+from mg_adapt.folds import people_of
 from mg_adapt.recipe import overlay_options
 from mg_adapt.stages.folds import write_out_of_fold_splits
 from mg_adapt.target import (
@@ -73,6 +74,8 @@ def adapt(
         raise UsageError(f"--folds must be at least 0, found {folds}")
     parts = read_split(split)
     candidates = require_target(parts)
+    if folds:  # too few people is said before anything is written
+        people_of(parts, ("val",), folds)
     stores = [read_logits(path) for path in logits]
     known_target = check_round(stores, parts, round)
     if round > 1 and not known_target:
