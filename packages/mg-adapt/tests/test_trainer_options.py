@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 import types
 from pathlib import Path
@@ -147,6 +148,14 @@ def pseudo_labels(toy: Toy, path: Path, probs: bool = True) -> Path:
         dataset="toy",
     )
     return path
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.3, 1.0])
+def test_the_log_has_the_learning_rate_of_the_recipe(toy: Toy, tmp_path: Path, scale: float) -> None:
+    run(toy, tmp_path / "a", f"recipe.backbone_lr_scale={scale}")
+    # Three epochs of five steps: the last steps of each stand at 4, 9 and 14 of 15.
+    wanted = [0.01 * (0.5 * (1 + math.cos(math.pi * step / 15))) for step in (4, 9, 14)]
+    assert [row["lr"] for row in rows(tmp_path / "a.log.jsonl")] == wanted
 
 
 def test_soft_pseudo_labels_are_learnt_as_probabilities_and_mirrored_with_the_sample(

@@ -59,7 +59,7 @@ class Place(NamedTuple):
 
 
 class TrainingStep:
-    """Holds what a step changes: model, losses, optimizer, averages and the scale of losses.
+    """Holds what a step changes: model, losses, optimizer, averages, ``lr`` of heads, scale of losses.
 
     Args:
         label: how messages call the training. steps_per_epoch: for the schedule of the learning rate.
@@ -69,6 +69,7 @@ class TrainingStep:
         self.task, self.engine, self.label = task, engine, label
         self.recipe = recipe = task.recipe
         self.steps_per_epoch = steps_per_epoch
+        self.lr = recipe.lr
         self.warmup_steps = round(recipe.warmup_epochs * steps_per_epoch)
         self.precision = Precision(recipe.amp, engine.device)
         self.model = task.model.to(engine.device)
@@ -136,8 +137,8 @@ class TrainingStep:
     def _set_learning_rate(self, place: Place) -> None:
         step = place.epoch * self.steps_per_epoch + place.step
         total = self.steps_per_epoch * self.recipe.epochs
-        factor = learning_rate_factor(step, total, self.warmup_steps)
-        set_learning_rate(self.optimizer, self.recipe.lr * factor)
+        self.lr = self.recipe.lr * learning_rate_factor(step, total, self.warmup_steps)
+        set_learning_rate(self.optimizer, self.lr)
 
     def _loss(self, output: ModelOutput, target: Tensor) -> Tensor:
         loss: Tensor = self.losses["classification"](output, target)

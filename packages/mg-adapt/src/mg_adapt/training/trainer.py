@@ -250,7 +250,7 @@ class Trainer:
         row: dict[str, Any] = {
             "epoch": number,
             "loss": running.loss / running.count,
-            "lr": self.optimizer.param_groups[0]["lr"] / (self.optimizer.param_groups[0]["scale"] or 1.0),
+            "lr": self.step.lr,
             "train_accuracy": running.correct / max(1, running.labelled),
         }
         last = number == self.recipe.epochs
