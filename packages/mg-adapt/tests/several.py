@@ -43,6 +43,10 @@ class Stopped(Exception):
     """Stands for a kill, in all processes at the same step."""
 
 
+# The model's buffers whenever it was validated: sums, by process one list.
+validated: list[list[float]] = []
+
+
 def learn(folder: Path, out: Path, stop: int, settings: list[str]) -> Any:
     """Train, or break off before step ``stop``."""
     import torch
@@ -53,7 +57,12 @@ def learn(folder: Path, out: Path, stop: int, settings: list[str]) -> Any:
 
     torch.set_num_threads(1)
     use_plugins(mg_adapt_toy, sys.modules[__name__])
-    done, real = 0, Trainer._step
+    done, real, validate = 0, Trainer._step, Trainer._validate
+
+    def record(self: Trainer) -> float:
+        accuracy = validate(self)
+        validated.append([float(buffer.double().sum()) for buffer in self.model.buffers()])
+        return accuracy
 
     def step(self: Trainer, *args: Any) -> tuple[float, int, int]:
         nonlocal done
@@ -62,7 +71,7 @@ def learn(folder: Path, out: Path, stop: int, settings: list[str]) -> Any:
             raise Stopped
         return real(self, *args)
 
-    Trainer._step = step  # type: ignore[method-assign]
+    Trainer._step, Trainer._validate = step, record  # type: ignore[method-assign]
     try:
         return train(
             console=mg_adapt_toy.Talk(),
@@ -74,7 +83,7 @@ def learn(folder: Path, out: Path, stop: int, settings: list[str]) -> Any:
             state_every=0.0,
         )
     finally:
-        Trainer._step = real  # type: ignore[method-assign]
+        Trainer._step, Trainer._validate = real, validate  # type: ignore[method-assign]
 
 
 def toy_answers_of_shard(job: Any, index: int, count: int) -> Any:
@@ -103,6 +112,7 @@ def main() -> None:
             outcomes[name] = "done" if result is not None else "silent"
         except (MgError, Stopped) as error:
             outcomes[name] = f"{type(error).__name__}: {error}"
+    outcomes["validated"] = json.dumps(validated)
     (folder / f"outcomes-{rank}.json").write_text(json.dumps(outcomes))
 
 

@@ -99,6 +99,9 @@ def test_two_processes_train_as_one(toy: tuple[Path, Path], tmp_path: Path) -> N
     # Statistics over each process's own half are others.
     own = load_checkpoint(tmp_path / "own-statistics").model_state["head.weight"]
     assert not torch.allclose(own, load_checkpoint(tmp_path / "plain").model_state["head.weight"], atol=1e-4)
+    # All processes score the same model, the one that is published.
+    assert len(json.loads(first["validated"])) > len(CASES)
+    assert first["validated"] == second["validated"]
     for outcome in (first, second):
         assert outcome["poisoned"].endswith("non-finite input in clip(s) c005")
         assert "recipe.batch_size = 3 is shared by 2 processes" in outcome["small"]
@@ -107,6 +110,7 @@ def test_two_processes_train_as_one(toy: tuple[Path, Path], tmp_path: Path) -> N
 @pytest.mark.extended
 def test_four_processes_train_as_one(toy: tuple[Path, Path], tmp_path: Path) -> None:
     outcomes = torchrun(tmp_path, [(name, 0, list(words)) for name, words in CASES.items()], processes=4)
+    assert len({outcome.pop("validated") for outcome in outcomes}) == 1
     assert outcomes == [dict.fromkeys(CASES, "done"), *[dict.fromkeys(CASES, "silent")] * 3]
     for name in CASES:
         assert_trained_as_one(tmp_path, name)

@@ -76,6 +76,9 @@ class Engine:
         """Return (count, ...) all rows of a batch; gradients flow to this process's own."""
         return rows
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every process the first one's buffers, which are those that are published."""
+
     def total(self, number: int) -> int:
         """Return the sum of every process's number."""
         return number

@@ -85,6 +85,11 @@ class FabricEngine(Engine):
         parts[self.rank] = rows
         return torch.cat(parts)
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Send the first process's buffers to all: DDP does so before a forward pass, not after the last."""
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)
+
     def total(self, number: int) -> int:
         """Return the sum over processes."""
         tensor = torch.tensor(number, dtype=torch.int64, device=self.device)

@@ -280,6 +280,8 @@ class Trainer:
         ids, labels = self.task.validation
         own = slice(self.engine.rank, None, self.engine.world)
         samples = TestSamples(self.task.modality, ids[own], labels[own])
+        # Each process has BatchNorm statistics of its own from the last step: one model is scored.
+        self.engine.share_buffers(self.model)
         self.model.eval()
         correct = 0
         with torch.no_grad(), self.average.in_place() if self.average else nullcontext():
