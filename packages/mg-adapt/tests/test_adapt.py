@@ -190,6 +190,25 @@ def test_the_fitted_temperature_can_be_asked_for(split: Path, tmp_path: Path) ->
         run(split, [store], temperature=0)
 
 
+def test_a_small_temperature_leaves_the_votes_as_they_are_and_none_is_no_number(
+    split: Path, tmp_path: Path
+) -> None:
+    store = logits(tmp_path / "1.h5", "joint", [0.9, 0.6, 0.2, 0.4])
+    # ln(9) / 1e-308 is beyond the range of numbers.
+    _, pseudo = run(split, [store], temperature=1e-308)
+    assert (pseudo.labels.tolist(), pseudo.confidence.tolist()) == ([0, 0, 1, 1], [1.0] * 4)
+    params = fusion(tmp_path / "fusion.json", {"joint": 1.0})
+    value = json.loads(params.read_text())
+    for change, tau in (
+        ({"temperature": float("inf")}, "inf"),
+        ({"search": {"calibrated_temperature": 0}}, "0.0"),
+        ({"search": {"calibrated_temperature": float("nan")}}, "nan"),
+    ):
+        params.write_text(json.dumps(value | change))
+        with pytest.raises(StoreError, match=f"needs finite temperatures above 0, found {tau}"):
+            run(split, [store], params=params, temperature="calibrated")
+
+
 def test_the_record_names_the_digest_of_everything_that_was_read(split: Path, tmp_path: Path) -> None:
     first = logits(tmp_path / "1.h5", "joint", [0.9] * 4)
     second = logits(tmp_path / "2.h5", "split", [0.9] * 4)

@@ -64,11 +64,12 @@ def read_vote_parameters(path: Path) -> VoteParameters:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StoreError(path, f"lacks or misstates {error}") from error
-    sizes = list(weights.values())
-    if not sizes or not np.isfinite(sizes).all() or min(sizes) < 0 or sum(sizes) <= 0 or not temperature > 0:
-        raise StoreError(
-            path, f"needs weights >= 0 with a positive sum and tau > 0, found {weights}, {temperature}"
-        )
+    sizes, taus = list(weights.values()), [temperature] if calibrated is None else [temperature, calibrated]
+    if not sizes or not np.isfinite(sizes).all() or min(sizes) < 0 or sum(sizes) <= 0:
+        raise StoreError(path, f"needs weights >= 0 with a positive sum, found {weights}")
+    for tau in taus:
+        if not 0 < tau < np.inf:
+            raise StoreError(path, f"needs finite temperatures above 0, found {tau}")
     return VoteParameters(
         weights=weights,
         temperature=temperature,
@@ -76,6 +77,19 @@ def read_vote_parameters(path: Path) -> VoteParameters:
         fit_keys=fit_keys,
         calibrated=calibrated,
     )
+
+
+def tempered(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Return softmax(L / tau) over the last axis (paper Eq. 2).
+
+    >>> tempered(np.array([[800.0, 0.0]]), 1e-306).tolist()
+    [[1.0, 0.0]]
+    """
+    # The maximum first: L / tau may overflow for a small tau, a difference below 0 gives 0 then.
+    with np.errstate(over="ignore"):
+        scaled = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
+    probs: NDArray[np.float64] = scaled / scaled.sum(axis=-1, keepdims=True)
+    return probs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +106,7 @@ class TargetLogits:
 
     def probabilities(self, temperature: float) -> NDArray[np.float64]:
         """Return softmax(L_m / tau), (M, N, K), 0 where absent (paper Eq. 2)."""
-        scaled = self.logits / temperature
-        scaled = np.exp(scaled - scaled.max(axis=2, keepdims=True))
-        probs: NDArray[np.float64] = scaled / scaled.sum(axis=2, keepdims=True)
-        return probs * self.present[:, :, None]
+        return tempered(self.logits, temperature) * self.present[:, :, None]
 
     def scores(self, temperature: float) -> TargetScores:
         """Return the weighted vote (paper Eq. 3); absent models' weights go to those that answer.

@@ -22,7 +22,7 @@ from mg_adapt.checkpoint import Checkpoint, load_checkpoint
 from mg_adapt.choice import Branch, resolve_branch
 from mg_adapt.inference import predict_logits
 from mg_adapt.stages.predict import check_input, load_model
-from mg_adapt.target import VoteParameters, vote_weights
+from mg_adapt.target import VoteParameters, tempered, vote_weights
 from mg_adapt.training.data import mirror_permutation
 from mg_adapt.watch.segments import Windows
 from mg_adapt.watch.videos import Video
@@ -108,11 +108,7 @@ class Vote:
 
     def probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the (N, K) weighted mean of softmax(L_m / tau) of (M, N, K) logits."""
-        scaled = logits / self.temperature
-        scaled = np.exp(scaled - scaled.max(axis=2, keepdims=True))
-        voted: NDArray[np.float64] = np.einsum(
-            "m,mnk->nk", self.weights, scaled / scaled.sum(axis=2, keepdims=True)
-        )
+        voted: NDArray[np.float64] = np.einsum("m,mnk->nk", self.weights, tempered(logits, self.temperature))
         return voted
 
 
