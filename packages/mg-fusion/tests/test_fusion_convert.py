@@ -109,6 +109,28 @@ def test_labels_go_beside_the_store_and_never_into_it(tmp_path: Path) -> None:
     assert not (tmp_path / "none.h5").exists()
 
 
+@pytest.mark.parametrize("first", ["clip_id,0,1,2", "name,3,1,2", "ID,1,2,3", "file,0,1,2", ",0,1,2"])
+def test_classes_that_are_called_by_numbers_are_no_clip(tmp_path: Path, first: str) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text(f"{first}\nx,0.5,0.25,0.25\ny,0.1,0.2,0.7\n")
+    found = read_score_file(file, "csv")
+    assert (found.names, found.class_names) == (("x", "y"), tuple(first.split(",")[1:]))
+    result = from_scores(console=Talk(), file=file, out=tmp_path / "s.h5", format="csv")
+    # The numbers of the header are no scores, by which these were no probabilities.
+    assert (result.data["clips"], result.data["space"]) == (2, "prob")
+    back = tmp_path / "back.csv"
+    to_scores(console=Talk(), store=tmp_path / "s.h5", out=back, format="csv")
+    assert read_score_file(back, "csv").names == ("x", "y")
+
+
+@pytest.mark.parametrize("first", ["x,1,0", "x,0,1", "x,2,1,0", "7,0,1,2", "x,0.0,1.0,2.0"])
+def test_whole_numbers_behind_a_name_are_scores(tmp_path: Path, first: str) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text(f"{first}\n")
+    found = read_score_file(file, "csv", classes=len(first.split(",")) - 1)
+    assert (len(found.values), found.names, found.class_names) == (1, (first[0],), None)
+
+
 def test_probabilities_are_seen_and_said(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("x,0.5,0.25,0.25\ny,0.1,0.2,0.7\n")

@@ -31,6 +31,8 @@ _NPZ_KEYS = {
     "names": ("name", "names", "clip_ids", "ids"),
     "labels": ("label", "labels"),
 }
+# What the first column of a csv with a header is called.
+_NAME_HEADINGS = ("clip_id", "id", "clip", *_NPZ_KEYS["names"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -219,7 +221,7 @@ def _read_csv(path: Path, keys: Mapping[str, str], classes: int) -> ScoreFile:
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
             raise DataError(f"{path}: line {number} has {len(row)} cells, the first has {width}")
-    header = rows[0] if any(_number(cell) is None for cell in rows[0][1:]) or keys else None
+    header = rows[0] if keys or _is_header(rows[0]) else None
     if header is None:
         if classes and width not in (classes, classes + 1):
             raise DataError(
@@ -265,6 +267,16 @@ def _read_csv(path: Path, keys: Mapping[str, str], classes: int) -> ScoreFile:
         class_names=tuple(header[at].removeprefix(prefix) for at in columns),
         notes=(f"names from '{header[name_at]}'", *([f"labels from '{label}'"] if label is not None else [])),
     )
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    """Whether the first line of a csv names its columns; classes may be called by numbers."""
+    first, rest = row[0].strip(), row[1:]
+    if any(_number(cell) is None for cell in rest) or first.casefold() in _NAME_HEADINGS:
+        return True
+    # "file,0,1,2", or ",0,1" as of a data frame: no scores count the classes, and no clip has an empty name.
+    counted = [cell.strip() for cell in rest] == [str(place) for place in range(len(rest))]
+    return counted and _number(first) is None and (not first or len(rest) > 2)
 
 
 def _number(text: str) -> float | None:
