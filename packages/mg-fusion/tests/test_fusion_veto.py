@@ -65,6 +65,24 @@ def test_a_rest_without_a_majority_is_not_overridden() -> None:
     assert len(find_vetoes(logits, [1, 1, 1], 1.0).rows) == 0
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [np.ones(7), np.full(9, 0.1), np.array([1, 6, 4, 5, 5]) * 0.05, np.array([5, 8, 6, 9, 5]) * 0.05],
+)
+def test_just_half_of_the_rest_is_no_majority_however_its_weights_are_rounded(weights: np.ndarray) -> None:
+    # One is sure of class 0, half of the others' weight says 1, and each other says something else.
+    half = (len(weights) - 1) // 2
+    logits = np.zeros((len(weights), 1, half + 2))
+    logits[0, 0, 0] = 200.0
+    logits[1 : 1 + half, 0, 1] = 0.02
+    for place, model in enumerate(range(1 + half, len(weights)), start=2):
+        logits[model, 0, place] = 0.01
+    assert weights[1 : 1 + half].sum() == pytest.approx(weights[1 + half :].sum())
+    # It decides for the majority, so it is just short of being one.
+    assert find_vetoes(logits, weights, 1.0, majority=0.499).agreement.tolist() == pytest.approx([0.5])
+    assert len(find_vetoes(logits, weights, 1.0).rows) == 0
+
+
 def test_a_missing_model_vetoes_nothing() -> None:
     logits = np.array([[SURE, SURE], [UNSURE, UNSURE], [UNSURE, UNSURE]])
     present = np.array([[False, True], [True, True], [True, True]])

@@ -14,6 +14,9 @@ from mg_fusion.vote import FloatArray, check_scores, check_temperature, check_we
 
 IntArray = NDArray[np.int64]
 
+# Shares of weight are sums that were rounded: closer than this to the majority is not above it.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Vetoes:
@@ -83,7 +86,7 @@ def find_vetoes(
         agree = ((top == rest) & others[:, None]) * shares
         agreement = agree.sum(axis=0) / np.where(rest_weight > 0, rest_weight, 1.0)
         alone = (top[model] == answer) & (shares[model] > 0) & (supporters == 1)
-        rows = np.flatnonzero(alone & (rest != answer) & (agreement > majority))
+        rows = np.flatnonzero(alone & (rest != answer) & (agreement > majority + _ROUNDING))
         found.append((rows, np.full(len(rows), model), answer[rows], rest[rows]))
         values.append((probs[model, rows].max(axis=1, initial=0.0), agreement[rows]))
     rows, model_of, answers, rests = (np.concatenate(parts) for parts in zip(*found, strict=True))
