@@ -163,6 +163,43 @@ def test_scores_that_changed_since_they_were_measured_are_not_listed(folder: Pat
     assert "target-fused.h5 is not the file that row fused/after of metrics.json measured" in page
 
 
+def section_of(page: str, key: str) -> str:
+    """Return the text of a section, without its elements."""
+    found = re.search(rf'<section id="{key}">(.*?)</section>', page, re.DOTALL)
+    assert found is not None
+    return " ".join(re.sub(r"<[^>]*>", " ", found[1]).split())
+
+
+def test_a_branch_that_changed_since_it_was_measured_is_in_no_section(folder: Path) -> None:
+    write_toy(folder / "round2", "target", clips=120, strengths=(0.0, 0.0, 0.0), seed=7)
+    (folder / "round1" / "pseudo.h5").write_bytes((folder / "round2" / "target-rgb.h5").read_bytes())
+    page = Path(report(console=Talk(), run=folder, embedding="pca").data["out"]).read_text()
+    reason = "target-heat.h5 is not the file that row heat/after of metrics.json measured"
+    for key in ("reliability", "vetoes"):
+        assert f"Not shown: {reason}" in section_of(page, key), key
+    # What metrics.json says is shown, what only the store could say is not.
+    pseudo = section_of(page, "pseudo")
+    assert "as trained on 60 120 50.00" in pseudo
+    assert "What they are made of is not shown: pseudo.h5 is not the file that row pseudo of metr" in pseudo
+    assert "Agreement" not in pseudo
+
+
+def test_a_vote_is_explained_with_all_its_models_and_without_those_beside_it(folder: Path) -> None:
+    fusion = json.loads((folder / "round1" / "fusion.json").read_text())
+    assert fusion["weights"].pop("heat") == 0
+    (folder / "round1" / "fusion.json").write_text(json.dumps(fusion))
+    page = Path(report(console=Talk(), run=folder, embedding="pca").data["out"]).read_text()
+    for key in ("reliability", "vetoes"):
+        assert "Not shown" not in section_of(page, key), key
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for when in ("before", "after"):
+        del metrics["scores"][f"rgb/{when}"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    page = Path(report(console=Talk(), run=folder, embedding="pca").data["out"]).read_text()
+    for key in ("reliability", "vetoes"):
+        assert "Not shown: the target logits of rgb, to which the vote gives weight" in section_of(page, key)
+
+
 def test_a_run_folder_that_was_moved_is_read_in_its_new_place(folder: Path, tmp_path: Path) -> None:
     folder.rename(tmp_path / "moved")
     page = Path(report(console=Talk(), run=tmp_path / "moved", embedding="pca").data["out"]).read_text()

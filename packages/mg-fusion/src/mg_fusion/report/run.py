@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import MgError
-from mg_data.store import PseudoStore, SplitStore, read_split
+from mg_data.store import PseudoStore, SplitStore, read_split, stored_digest
 from mg_fusion.report.answers import Answers, read_answers
 from mg_fusion.report.embed import Method
 from mg_fusion.scoring import LabelledScores, label_scores, open_scored, training_counts
@@ -161,6 +161,12 @@ class Run:
         path = next((item for item in (*inside, stated) if item.is_file()), None)
         if path is None:
             raise AbsentError(f"the store of row {row}, {stated.name}, is not in this run folder")
+        found = stored_digest(path)
+        if found != self.scores[row].get("digest", found):
+            raise AbsentError(
+                f"{path.name} is not the file that row {row} of metrics.json measured: its digest differs; "
+                "score it again"
+            )
         return path
 
     @cached_property
@@ -173,11 +179,6 @@ class Run:
                 continue
             try:
                 store = open_scored(self.store_of(row))
-                if store.digest != measured.get("digest", store.digest):
-                    raise AbsentError(
-                        f"{store.path.name} is not the file that row {row} of metrics.json measured: "
-                        "its digest differs; score it again"
-                    )
                 assert not isinstance(store, PseudoStore)
                 found[row] = label_scores(store, truth)
             except (AbsentError, MgError) as error:
@@ -226,6 +227,20 @@ class Run:
         if not paths:
             raise AbsentError("there are no logit stores of the target to compute it from")
         return join_stores(paths, missing="allow")
+
+    def shares(self, vote: SoftVote, joined: JoinedScores) -> NDArray[np.float64]:
+        """Return (M,) weights that a vote gives the models joined, 0 to one that took no part in it.
+
+        Raises:
+            AbsentError: a model that it gives weight is not among them, so this is not its vote.
+        """
+        absent = [key for key, weight in vote.weights.items() if weight > 0 and key not in joined.keys]
+        if absent:
+            raise AbsentError(
+                f"the target logits of {', '.join(absent)}, to which the vote gives weight, are not in this "
+                "run folder"
+            )
+        return np.array([vote.weights.get(key, 0.0) for key in joined.keys])
 
 
 def open_run(folder: Path, embedding: Method = "auto") -> Run:

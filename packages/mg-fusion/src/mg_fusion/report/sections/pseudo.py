@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,21 @@ from mg_fusion.table import percent
 
 _ROWS = {"pseudo": "as trained on", "pseudo-fitted": "at the vote's own temperature"}
 BINS = 8
+# What a page without the store of the labels shows of it.
+_NOTHING: dict[str, Any] = {"adapter": "", "agreement": [], "confidence": "", "shares": "", "distances": {}}
 
 
 def build(run: Run) -> dict[str, Any]:
     """Return figures of the pseudo-labels (those of metrics.json where it has them) and their make-up."""
     scores = dict(_scores(run))
-    path = run.store_of("pseudo") if "pseudo" in run.scores else run.folder / "round1" / "pseudo.h5"
-    store = run.guard("pseudo store", lambda: read_pseudo(path))
-    detail = {} if store is None else _detail(run, store, scores["pseudo"])
-    return {"rows": [{"title": _ROWS[name], **row} for name, row in scores.items()], **detail}
+    store = run.guard("pseudo store", lambda: read_pseudo(_path(run)))
+    detail = _NOTHING if store is None else _detail(run, store, scores["pseudo"])
+    rows = [{"title": _ROWS[name], **row} for name, row in scores.items()]
+    return {"rows": rows, "lacking": run.problems.get("pseudo store", ""), **detail}
+
+
+def _path(run: Run) -> Path:
+    return run.store_of("pseudo") if "pseudo" in run.scores else run.folder / "round1" / "pseudo.h5"
 
 
 def _scores(run: Run) -> Mapping[str, Mapping[str, Any]]:

@@ -20,7 +20,7 @@ def build(run: Run) -> dict[str, Any]:
     joined = run.branch_scores(phase)
     truth.check_classes(joined.class_names, joined.paths[0])
     labels = truth.of(joined.clip_ids)
-    shares = vote.weights_for(joined.keys)
+    shares = run.shares(vote, joined)
     known = (labels >= 0) & (joined.present & (shares > 0)[:, None]).any(axis=0)
     if not known.any():
         raise AbsentError("no target clip has a label")

@@ -18,7 +18,7 @@ def build(run: Run) -> dict[str, Any]:
     phase = run.latest("fused").rpartition("/")[2]
     vote = run.need_vote(phase)
     joined = run.branch_scores(phase)
-    shares = np.array([vote.weights.get(key, 0.0) for key in joined.keys])
+    shares = run.shares(vote, joined)
     if (shares > 0).sum() < 2:
         raise AbsentError("fewer than two models have a weight: there is no majority to override")
     rows = np.flatnonzero((joined.present & (shares > 0)[:, None]).any(axis=0))
