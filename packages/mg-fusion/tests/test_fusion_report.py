@@ -200,6 +200,36 @@ def test_a_vote_is_explained_with_all_its_models_and_without_those_beside_it(fol
         assert "Not shown: the target logits of rgb, to which the vote gives weight" in section_of(page, key)
 
 
+def test_what_intervals_are_over_is_said_of_those_of_mg_score_too(folder: Path) -> None:
+    videos = folder / "videos.csv"
+    videos.write_text(
+        "\n".join(["clip_id,group", *(f"target{index:03d},v{index % 4}" for index in range(120))])
+    )
+
+    def said(groups: Path | None) -> str:
+        score(
+            console=Talk(),
+            stores=[folder / "round2" / "target-fused.h5", folder / "round1" / "target-fused.h5"],
+            names=["fused/after", "fused/before"],
+            labels=folder / "data" / "labels.csv",
+            out=folder / "metrics.json",
+            intervals=True,
+            groups=groups,
+        )
+        page = Path(report(console=Talk(), run=folder, embedding="pca").data["out"]).read_text()
+        found = re.search(r"1000 bootstrap resamples of (.*?)\. McNemar", section_of(page, "headline"))
+        assert found is not None
+        return found[1]
+
+    few = "; of so few, they are rough"
+    assert said(None) == "clips (120); those of the gains of whole subjects (5)"
+    assert said(videos) == f"whole groups (4){few}; those of the gains of whole subjects (5)"
+    assert said(folder / "data" / "split.h5") == f"whole subjects (5){few}"
+    (folder / "data" / "split.h5").unlink()
+    assert said(None) == "clips (120), as no subject or video is known"
+    assert said(videos) == f"whole groups (4){few}; those of the gains of clips (120)"
+
+
 def test_a_run_folder_that_was_moved_is_read_in_its_new_place(folder: Path, tmp_path: Path) -> None:
     folder.rename(tmp_path / "moved")
     page = Path(report(console=Talk(), run=tmp_path / "moved", embedding="pca").data["out"]).read_text()

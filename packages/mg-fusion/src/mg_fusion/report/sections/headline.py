@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mg_data.contract import MgError
 from mg_fusion.compare import compare_results
 from mg_fusion.intervals import metric_intervals
@@ -29,11 +31,14 @@ def build(run: Run) -> dict[str, Any]:
         )
         if other in run.scores and other != row
     ]
+    intervals = measured.get("intervals") or run.guard("intervals", lambda: _intervals(run, row))
     return {
         "row": row,
         "measured": measured,
         "compared": compared,
-        "intervals": measured.get("intervals") or run.guard("intervals", lambda: _intervals(run, row)),
+        "intervals": intervals,
+        "drawn": _drawn(run, row, intervals["groups"]) if intervals else None,
+        "drawn_of_gains": next((_drawn(run, row, i["test"]["groups"]) for i in compared if i["test"]), None),
         "by": run.groups[0],
         "branch": {name: str(item.get("branch", "")) for name, item in run.scores.items()},
         "override": next((v.taint["override"] for v in run.votes.values() if v.taint.get("override")), ""),
@@ -60,6 +65,21 @@ def groups_or_none(run: Run, clip_ids: Any) -> Any:
 def _intervals(run: Run, row: str) -> dict[str, Any]:
     scores = run.scores_of(row)
     return metric_intervals(scores.probs, scores.labels, groups_or_none(run, scores.clip_ids))
+
+
+def _drawn(run: Run, row: str, groups: int) -> tuple[str, int]:
+    """Return what the resamples of so many groups drew: ``clip``, ``subject``, ``video`` or ``group``.
+
+    metrics.json says how many groups its intervals are over, and not of what.
+    """
+    if groups == run.scores[row].get("n"):
+        return "clip", groups
+    try:
+        names = groups_or_none(run, run.scores_of(row).clip_ids)
+    except (AbsentError, MgError):
+        names = None
+    same = names is not None and len(np.unique(names)) == groups
+    return run.groups[0] if same else "group", groups
 
 
 def _gain(run: Run, row: str, other: str) -> dict[str, Any]:
