@@ -169,6 +169,19 @@ def test_a_class_without_a_clip_to_fit_on_is_answered_by_an_empty_bin_only(tmp_p
         assert any(text in warning for warning in talk.warned)
 
 
+def test_isotonic_never_answers_an_unseen_class_however_sure_the_model_is_of_it() -> None:
+    # Low probabilities of the other two mean 0 by their own curves, so nothing is left to scale to sum 1.
+    logits, labels = noisy()
+    labels = np.where(labels == 0, 1, labels)
+    fitted = fit_calibrator(logits, labels, "isotonic")
+    sure = 50.0 * np.eye(logits.shape[1])[:1]
+    seen = np.unique(labels)
+    expected = np.zeros(logits.shape[1])
+    expected[seen] = 1 / len(seen)
+    np.testing.assert_allclose(fitted.predict_proba(sure)[0], expected)
+    assert np.isin(fitted.predict_proba(np.concatenate([sure, logits, -logits])).argmax(axis=1), seen).all()
+
+
 def write_val(folder: Path, part: str = "val", **options: object) -> tuple[Path, Path]:
     paths, labels = write_toy(folder, part, branches=("joint",), strengths=(1.5,), **options)  # type: ignore[arg-type]
     return paths[0], labels

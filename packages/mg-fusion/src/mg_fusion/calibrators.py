@@ -38,7 +38,7 @@ from mg_fusion.checks import fitted_array, positive, whole
 from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.minimise import fit_linear, minimise
 from mg_fusion.tagged_json import read_tagged, tagged
-from mg_fusion.vote import FloatArray, as_numbers, check_scores, check_temperature, softmax
+from mg_fusion.vote import BoolArray, FloatArray, as_numbers, check_scores, check_temperature, softmax
 
 CalibrationMethod = Literal["temperature", "vector", "matrix-diagonal", "matrix", "isotonic", "histogram"]
 METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)
@@ -87,10 +87,11 @@ def _centred(logits: ArrayLike) -> FloatArray:
     return np.asarray(scores - scores.mean(axis=1, keepdims=True))
 
 
-def _normalised(values: FloatArray) -> FloatArray:
-    """Scale rows to sum 1; a row of zeros knows nothing."""
+def _normalised(values: FloatArray, possible: BoolArray) -> FloatArray:
+    """Scale rows to sum 1; a row of zeros knows nothing but the (K,) classes that are possible."""
     total = values.sum(axis=1, keepdims=True)
-    return np.asarray(np.where(total > 0, values / np.where(total > 0, total, 1), 1 / values.shape[1]))
+    even = possible / possible.sum() if possible.any() else 1 / values.shape[1]
+    return np.asarray(np.where(total > 0, values / np.where(total > 0, total, 1), even))
 
 
 def _scale(
@@ -179,16 +180,17 @@ class Calibrator:
             raise SettingError(f"calibration: no method '{self.method}', there are: {', '.join(METHODS)}")
         first, second = ("x", "y") if self.method == "isotonic" else ("edges", "levels")
         probs = softmax(scores)
-        result = np.empty_like(probs)
+        result, possible = np.empty_like(probs), np.zeros(classes, dtype=np.bool_)
         for c in range(classes):
             a, b = self._curve(first, second, c, name)
+            possible[c] = (b > 0).any()
             column = probs[:, c]
             result[:, c] = (
                 np.interp(column, a, b)
                 if self.method == "isotonic"
                 else b[np.searchsorted(a, column, side="left")]
             )
-        return _normalised(result)
+        return _normalised(result, possible)
 
     def _curve(self, first: str, second: str, c: int, name: str) -> tuple[FloatArray, FloatArray]:
         tables = [self.fitted.get(first), self.fitted.get(second)]
