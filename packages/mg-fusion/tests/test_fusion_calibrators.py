@@ -301,3 +301,32 @@ def test_garbled_calibrations_are_one_line(
     path.write_text(json.dumps({**fit_calibrator(logits, labels, "isotonic").to_json(), **change}))
     with pytest.raises(error, match=text):
         Calibrator.load(path).predict_proba(logits)
+
+
+@pytest.mark.parametrize("keys", [["f" * 30], ["-1"], ["x"], 5, [3]])
+def test_garbled_keys_of_the_clips_fitted_on_are_one_line(tmp_path: Path, keys: object) -> None:
+    val, labels = write_val(tmp_path)
+    params, out = tmp_path / "c.json", tmp_path / "out.h5"
+    calibrate(console=Talk(), fit=val, labels=labels, params_out=params)
+    value = json.loads(params.read_text())
+    params.write_text(json.dumps({**value, "fitted_on": {"clip_keys": keys}}))
+    with pytest.raises(StoreError, match=r"fitted_on\.clip_keys is no list of keys: .*fit again"):
+        calibrate(console=Talk(), store=val, out=out, params=params)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("junk", ["x", None, [1]])
+def test_metrics_that_are_no_numbers_are_not_told_and_the_store_is_calibrated(
+    tmp_path: Path, junk: object
+) -> None:
+    val, labels = write_val(tmp_path)
+    params, out = tmp_path / "c.json", tmp_path / "out.h5"
+    calibrate(console=Talk(), fit=val, labels=labels, params_out=params)
+    value = json.loads(params.read_text())
+    value["before"]["nll"] = value["cross_fitted"]["ece"] = junk
+    params.write_text(json.dumps(value))
+    text = calibrate(console=Talk(), store=val, out=out, params=params).text
+    assert "after, same clips" in text
+    assert "before" not in text
+    assert "folds" not in text
+    assert read_logits(out).space == "prob"

@@ -140,6 +140,25 @@ def test_a_row_of_the_runs_can_be_named(run_folder: Path) -> None:
         compare(console=Talk(), first=folder, second=folder, row="rgb/befor")
 
 
+def test_runs_whose_scores_cannot_be_read_are_refused_in_one_line(run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+
+    def refused(row: str = "", **scores: Any) -> Any:
+        (folder / "metrics.json").write_text(json.dumps({**metrics, "scores": scores}))
+        return compare(console=Talk(), first=folder, second=run_folder, row=row)
+
+    gone = {name: {**row, "store": "gone/gone.h5"} for name, row in metrics["scores"].items()}
+    for row in ("", "joint/after"):
+        with pytest.raises(DataError, match=r"the store of row \S+, gone\.h5, is not in this run folder$"):
+            refused(row, **gone)
+    fused = metrics["scores"]["fused/after"]
+    for junk in (3, {**fused, "per_class": [3]}, {**fused, "per_class": 3}, {**fused, "per_class": [{}]}):
+        with pytest.raises(DataError, match=r"run: its metrics\.json could not be read: .*; score again"):
+            refused(**{"fused/after": junk})
+
+
 def test_what_cannot_be_compared_is_refused_in_one_line(sides: dict[str, Path], tmp_path: Path) -> None:
     def refused(**other: Any) -> Any:
         return compare(console=Talk(), **{**sides, **other})

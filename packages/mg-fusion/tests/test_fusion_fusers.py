@@ -369,6 +369,31 @@ def test_parameters_that_cannot_be_read_name_the_file(
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"in_sample": {"nll": "low"}, "cross_fitted": {"nll": None}, "baselines": {"equal_weight": 3}},
+        {"in_sample": {"nll": 1, "accuracy": "high", "macro_f1": 0}, "baselines": {"equal_weight": ["nll"]}},
+    ],
+)
+def test_metrics_that_are_no_numbers_are_not_told_and_the_stores_are_fused(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    val, labels = write_toy(tmp_path, "val")
+    params, out = tmp_path / "p.json", tmp_path / "out.h5"
+    fuse(console=Talk(), fit=val, labels=labels, fuser="log-linear", params_out=params)
+    value = json.loads(params.read_text())
+    params.write_text(json.dumps({**value, **change}))
+    text = fuse(console=Talk(), stores=val, out=out, params=params).text
+    assert "on the clips fitted on" not in text
+    assert "equal weights" not in text
+    assert len(read_probs(out)) == 60
+    params.write_text(json.dumps({**value, "fitted_on": {"clip_keys": ["f" * 30]}}))
+    with pytest.raises(StoreError, match=r"fitted_on\.clip_keys is no list of keys: .*fit again"):
+        fuse(console=Talk(), stores=val, out=tmp_path / "again.h5", params=params)
+    assert not (tmp_path / "again.h5").exists()
+
+
 @pytest.mark.parametrize("name", FITTED)
 @pytest.mark.parametrize("garbage", [{}, {"weights": "x"}, {"classes": [0.5], "weights": [[1]], "bias": [0]}])
 def test_garbled_parameters_are_one_line(name: str, garbage: dict[str, object]) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mg_data.contract import PluginError, StoreError
 from mg_data.store import LogitsHeader, Provenance, Taint, read_logits, write_probs
 from mg_fusion.errors import ScoresError, SettingError
+from mg_fusion.tainted import keys_fitted_on
 from mg_fusion.vote import BoolArray, FloatArray, SoftVote, check_temperature, check_weights
 
 Missing = Literal["error", "allow"]
@@ -238,11 +239,9 @@ def join_stores(paths: Sequence[str | Path], *, missing: Missing = "error") -> J
 def fit_keys(params: SoftVote) -> NDArray[np.uint64]:
     """Return the keys of the clips that parameters were fitted on (empty if they were given by hand)."""
     try:
-        return np.array([int(key, 16) for key in params.fitted_on.get("clip_keys", ())], dtype=np.uint64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ScoresError(
-            f"fusion parameters: fitted_on.clip_keys is no list of keys: {error}; fit again"
-        ) from error
+        return keys_fitted_on(params.fitted_on)
+    except ValueError as error:
+        raise ScoresError(f"fusion parameters: {error}; fit again") from error
 
 
 def _resolve_weights(

@@ -18,6 +18,11 @@ def percent(value: Any) -> str:
     return "—" if value is None else f"{100 * float(value):.2f}"
 
 
+def are_numbers(row: Mapping[str, Any], fields: Sequence[str]) -> bool:
+    """Return whether all these fields are there and numbers: parameters written by hand may hold anything."""
+    return all(isinstance(row.get(name), int | float) for name in fields)
+
+
 def render_cells(
     header: Sequence[str], rows: Sequence[Sequence[str]], style: Literal["text", "markdown"] = "text"
 ) -> str:

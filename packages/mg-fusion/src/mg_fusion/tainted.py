@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,21 @@ from numpy.typing import NDArray
 
 from mg_data.contract import Console, TaintError
 from mg_data.store import Taint
+
+
+def keys_fitted_on(fitted_on: Mapping[str, Any]) -> NDArray[np.uint64]:
+    """Return the keys of the clips that parameters were fitted on (empty if they were given by hand).
+
+    Raises:
+        ValueError: what stands there is no list of keys.
+    """
+    try:
+        keys = [int(key, 16) for key in fitted_on.get("clip_keys", ())]
+        if min(keys, default=0) < 0:
+            raise ValueError(f"{min(keys)} is below 0")
+        return np.array(keys, dtype=np.uint64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"fitted_on.clip_keys is no list of keys: {error}") from error
 
 
 def check_fit_taint(

@@ -25,8 +25,8 @@ from mg_fusion.calibrators import METHODS, Calibrator, fit_calibrator
 from mg_fusion.folds import group_folds, warn_ungrouped
 from mg_fusion.metrics import SMALLEST_PROBABILITY, classification_metrics
 from mg_fusion.scoring import default_name, open_scored
-from mg_fusion.table import percent, render_cells
-from mg_fusion.tainted import check_fit_taint
+from mg_fusion.table import are_numbers, percent, render_cells
+from mg_fusion.tainted import check_fit_taint, keys_fitted_on
 from mg_fusion.truth import fit_labels, groups_of, read_groups, read_truth
 from mg_fusion.vote import FloatArray, softmax
 
@@ -216,9 +216,9 @@ def _write(
     fitted: Calibrator, store: LogitsStore | ProbsStore, probs: FloatArray, out: Path, origin: Path
 ) -> str:
     try:
-        keys = [int(key, 16) for key in fitted.fitted_on.get("clip_keys", ())]
-    except (TypeError, ValueError) as error:
-        raise StoreError(origin, f"fitted_on.clip_keys is no list of keys: {error}", "fit again") from error
+        keys = keys_fitted_on(fitted.fitted_on)
+    except ValueError as error:
+        raise StoreError(origin, str(error), "fit again") from error
     # One number is chosen on the fit clips; anything more is learnt from them.
     seen = Taint.of((), keys) if fitted.method == "temperature" else Taint.of(keys)
     provenance = Provenance(
@@ -266,6 +266,6 @@ def _table(fitted: Calibrator) -> str:
             ("after, same clips", fitted.after),
             (f"after, {fitted.cross_fitted.get('folds')} folds", fitted.cross_fitted),
         )
-        if all(field in row for field in _SHOWN)
+        if are_numbers(row, _SHOWN)
     ]
     return render_cells(["", "accuracy", "NLL", "Brier", "ECE", "ECE (mass)", "classwise"], rows)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mg_data.contract import Console, StageResult, StoreError, UsageError
 from mg_data.store import Provenance, Taint, clip_keys, write_probs
 from mg_fusion.folds import warn_ungrouped
 from mg_fusion.fusers.fitting import FittedFuser, find_fuser, fit_fuser, is_fitted_fuser, run_fuser
 from mg_fusion.stores import JoinedScores, Missing, join_stores
-from mg_fusion.table import percent, render_cells
-from mg_fusion.tainted import check_fit_taint
+from mg_fusion.table import are_numbers, percent, render_cells
+from mg_fusion.tainted import check_fit_taint, keys_fitted_on
 from mg_fusion.truth import fit_labels, groups_of, read_truth
 
 
@@ -131,11 +132,11 @@ def fuse_fitted(
     return StageResult(data=data, text="\n".join(lines))
 
 
-def _keys(fitted: FittedFuser, path: Path) -> list[int]:
+def _keys(fitted: FittedFuser, path: Path) -> NDArray[np.uint64]:
     try:
-        return [int(key, 16) for key in fitted.fitted_on.get("clip_keys", ())]
-    except (TypeError, ValueError) as error:
-        raise StoreError(path, f"fitted_on.clip_keys is no list of keys: {error}", "fit again") from error
+        return keys_fitted_on(fitted.fitted_on)
+    except ValueError as error:
+        raise StoreError(path, str(error), "fit again") from error
 
 
 def _apply(fitted: FittedFuser, joined: JoinedScores, origin: str) -> Any:
@@ -213,6 +214,6 @@ def _text(fitted: FittedFuser) -> str:
             (f"cross-fitted, {fitted.cross_fitted.get('folds')} folds", fitted.cross_fitted),
             ("equal weights", fitted.baselines.get("equal_weight", {})),
         )
-        if "nll" in row
+        if isinstance(row, Mapping) and are_numbers(row, ("accuracy", "macro_f1", "nll"))
     ]
     return f"{fitted.fuser}\n" + render_cells(["", "accuracy", "macro-F1", "NLL"], rows)

@@ -156,8 +156,13 @@ def _side(path: Path, run: Run | None, truth: Truth, row: str) -> Side:
         scores, file = run.scores_of(name), run.store_of(name)
         class_names = run.class_names()
     except AbsentError as error:
-        known = ", ".join(run.labelled) if row and run.scores else ""
+        known = ", ".join(run.readable()) if row else ""
         raise DataError(f"compare: {path}: {error}" + (f" (it has: {known})" if known else "")) from error
+    except (LookupError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"compare: {path}: its metrics.json could not be read: {reason}; score again"
+        ) from error
     by, groups = run.groups
     digest = str(run.scores[name].get("digest", ""))
     return Side(

@@ -198,6 +198,13 @@ class Run:
             raise AbsentError(reason or "metrics.json holds no row of scores")
         return found
 
+    def readable(self) -> list[str]:
+        """Return the rows of scores whose store can be read; none without the truth."""
+        try:
+            return list(self.labelled)
+        except AbsentError:
+            return []
+
     def scores_of(self, row: str) -> LabelledScores:
         """Return the labelled scores of one row, or raise AbsentError with the reason why not."""
         if row not in self.labelled:
