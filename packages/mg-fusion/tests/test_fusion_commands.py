@@ -17,6 +17,8 @@ from mg_data.contract import DataError, StoreError, TaintError, UsageError
 from mg_data.labels import read_labels, write_labels
 from mg_data.store import Taint, clip_keys, read_logits, read_probs, write_probs, write_pseudo, write_split
 from mg_fusion import SoftVote, classification_metrics, soft_vote
+from mg_fusion.commands.calibrate import calibrate
+from mg_fusion.commands.compare import compare
 from mg_fusion.commands.fuse import fuse, parse_weights
 from mg_fusion.commands.score import score
 from mg_fusion.commands.submit import submit
@@ -186,6 +188,20 @@ def test_overlap_with_selection_is_a_warning_and_unknown_taint_is_recorded(tmp_p
 def test_options_that_contradict_each_other_are_refused(options, text) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError, match=text):
         fuse(console=Talk(), **options)
+
+
+@pytest.mark.parametrize("command", [fuse, score, calibrate, compare])
+def test_videos_are_asked_of_groups_and_not_taken_for_the_subjects_of_a_split(command: Any) -> None:
+    # Without --groups the subjects of the labels were the groups, and the result called them videos.
+    a, b = Path("a"), Path("b")
+    options: dict[Any, dict[str, Any]] = {
+        fuse: {"fit": [a], "params_out": b},
+        score: {"stores": [a], "intervals": True},
+        calibrate: {"fit": a, "params_out": b},
+        compare: {"first": a, "second": b},
+    }
+    with pytest.raises(UsageError, match=r"--group-by video belongs to --groups; give the clips store"):
+        command(console=Talk(), labels=b, group_by="video", **options[command])
 
 
 def test_no_command_writes_over_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

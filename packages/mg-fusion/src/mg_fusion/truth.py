@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mg_data.contract import DataError, StoreError
+from mg_data.contract import DataError, StoreError, UsageError
 from mg_fusion.files import file_digest
 
 # The first bytes of every HDF5 file.
@@ -198,6 +198,20 @@ def read_groups(path: str | Path, by: str) -> dict[str, str]:
         split = read_split(file)
         return {clip: name for clip, name in zip(split.clip_ids.tolist(), split.subject_ids.tolist()) if name}
     raise StoreError(file, f"is a store of kind '{kind}', which knows no {by}s", "give the clips store")
+
+
+def given_groups(path: Path | None, by: str) -> dict[str, str] | None:
+    """Return the groups of ``--groups``, or None without it; then the truth may know subjects.
+
+    Raises:
+        UsageError: something else than subjects is asked for, and there is nothing to ask. Else as
+            :func:`read_groups`.
+    """
+    if path is not None:
+        return read_groups(path, by)
+    if by != "subject":
+        raise UsageError(f"--group-by {by} belongs to --groups; give the clips store, which knows the {by}s")
+    return None
 
 
 def groups_of(

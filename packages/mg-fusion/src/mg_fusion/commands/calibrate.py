@@ -27,7 +27,7 @@ from mg_fusion.metrics import SMALLEST_PROBABILITY, classification_metrics
 from mg_fusion.scoring import default_name, open_scored
 from mg_fusion.table import are_numbers, percent, render_cells
 from mg_fusion.tainted import check_fit_taint, keys_fitted_on
-from mg_fusion.truth import fit_labels, groups_of, read_groups, read_truth
+from mg_fusion.truth import fit_labels, given_groups, groups_of, read_truth
 from mg_fusion.vote import FloatArray, softmax
 
 # What a method does to a class without a clip to fit on.
@@ -95,7 +95,7 @@ def calibrate(
         raise UsageError("calibrate: --labels, --groups and --params-out belong to --fit")
     if fit is None and (shrinkage != 1.0 or bins != 15 or folds != 5 or allow_tainted):
         raise UsageError("calibrate: --shrinkage, --bins, --folds and --allow-tainted belong to --fit")
-    grouped = read_groups(groups, group_by) if groups is not None else None
+    grouped = given_groups(groups, group_by)
     if fit is not None:
         fitted = _fit(fit, labels, method, shrinkage, bins, folds, allow_tainted, console, grouped, group_by)
     else:

@@ -10,7 +10,7 @@ from mg_data.contract import Console, StageResult, UsageError
 from mg_data.store import publish_text
 from mg_fusion.report.comparison import compare_sides, open_sides, to_json
 from mg_fusion.table import percent, render_cells
-from mg_fusion.truth import read_groups
+from mg_fusion.truth import given_groups
 
 # Rows of the table in the terminal; --json and the page have all classes.
 MOST_CLASSES = 12
@@ -34,7 +34,7 @@ def compare(
     """
     if row and not (Path(first).is_dir() or Path(second).is_dir()):
         raise UsageError("compare: --row is of metrics.json in run folders; two stores have none")
-    grouped = read_groups(groups, group_by) if groups is not None else None
+    grouped = given_groups(groups, group_by)
     sides = open_sides(Path(first), Path(second), row, labels)
     comparison = compare_sides(*sides, grouped, group_by)
     data = to_json(comparison)

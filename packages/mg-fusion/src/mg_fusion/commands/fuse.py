@@ -20,7 +20,7 @@ from mg_fusion.search.objective import METRICS
 from mg_fusion.stores import FusedScores, Missing, fuse_stores, join_stores, options_of
 from mg_fusion.streaming import StreamedFusion, can_stream, fuse_to_store, is_large
 from mg_fusion.tainted import check_fit_taint
-from mg_fusion.truth import fit_labels, groups_of, read_groups, read_truth
+from mg_fusion.truth import fit_labels, given_groups, groups_of, read_truth
 from mg_fusion.vote import SoftVote
 
 
@@ -232,7 +232,7 @@ def fuse(
         params_out = Path(out).with_name("fusion.json")
         if params_out == Path(out):
             raise UsageError(f"fuse: {out} is where the parameters go; name another file")
-    grouped = read_groups(groups, group_by) if groups is not None else None
+    grouped = given_groups(groups, group_by)
     if wants_fitted(fuser, params):
         return fuse_fitted(
             console=console,

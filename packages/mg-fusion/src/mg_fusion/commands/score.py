@@ -19,7 +19,7 @@ from mg_fusion.scoring import (
     training_counts,
 )
 from mg_fusion.table import percent, render_cells, results_table
-from mg_fusion.truth import Truth, read_groups, read_truth
+from mg_fusion.truth import Truth, given_groups, read_truth
 
 FORMAT = "mg-metrics"
 VERSION = 1
@@ -77,6 +77,7 @@ def score(
     Returns:
         data: the content of ``metrics.json``; text: the table.
     """
+    grouped = given_groups(groups, group_by)
     truth = read_truth(labels)
     opened = [open_scored(path) for path in stores]
     rows = _row_names(opened, names)
@@ -87,7 +88,6 @@ def score(
     other = open_scored(against) if against is not None else None
     if isinstance(other, PseudoStore):
         raise UsageError(f"score: {against} holds pseudo-labels; compare with logits or probs")
-    grouped = read_groups(groups, group_by) if groups is not None else None
     scores: dict[str, dict[str, Any]] = {}
     for name, path, store in zip(rows, stores, opened, strict=True):
         if isinstance(store, PseudoStore):
