@@ -47,6 +47,12 @@ SETTINGS: list[tuple[Callable[[], Any], str]] = [
         ),
         "keys: format pyskl has no s; it has: none",
     ),
+    (
+        lambda: mg.write_score_file(
+            FILE, "mmaction2", clip_ids=["a", "b"], values=P, class_names="xy", keys={"names": "pred_score"}
+        ),
+        "keys: found 'pred_score' for both scores and names, wanted different ones",
+    ),
     (lambda: mg.write_submission(FILE, ["a"], [0], classes=2, dialect="1999"), "dialect: found '1999'"),  # type: ignore[arg-type]
 ]  # fmt: skip
 VALUES: list[tuple[Callable[[], Any], str]] = [
@@ -68,6 +74,12 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: mg.match_names(["a"], ["b"]), "none of the 1 names is one of the 1 ids wanted"),
     (lambda: mg.write_score_file(FILE, "csv", clip_ids=["a"], values=P, class_names=["x", "y"]),
      r"values: found shape \(2, 2\), wanted \(1, 2\): ids and classes"),
+    (lambda: mg.write_score_file(FILE, "ctr-gcn", clip_ids=["a", "a"], values=P, class_names=["x", "y"]),
+     "the clip id 'a' stands twice, in places 1 and 2"),
+    (lambda: mg.write_score_file(FILE, "csv", clip_ids=["a", "b"], values=[[1, 2], [3]], class_names="xy"),
+     "values: wanted numbers in rows of one length"),
+    (lambda: mg.write_score_file(FILE, "npz", clip_ids="ab", values=[[1, 2], [3, 1e39]], class_names="xy"),
+     "1 rows are not finite in float32, the first is that of 'b'"),
     (lambda: mg.write_submission(FILE, ["a", "a"], [0, 1], classes=2), "1 clip ids are there twice"),
     (lambda: mg.write_submission(FILE, ["a"], [2], classes=2), r"1 answers are outside 0\.\.1"),
     (lambda: mg.write_submission(FILE, ["a"], [0.5], classes=2),  # type: ignore[list-item]

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mg_data.store import publish, publish_text
+from mg_fusion.convert.names import check_unique
 from mg_fusion.convert.read import ScoreFormat
 from mg_fusion.errors import ScoresError, SettingError
+from mg_fusion.vote import as_numbers
 
 Plain = str | NDArray[np.float32] | list["Plain"] | dict[str, "Plain"]
 
@@ -79,8 +81,8 @@ def write_score_file(
         keys: ``scores`` and ``names`` -> what they are called in npz, csv (names only) and mmaction2.
 
     Raises:
-        SettingError: an unknown format, or keys that it does not have.
-        ScoresError: values that are not (N, K).
+        SettingError: an unknown format, keys that it does not have, or one key for two things.
+        ScoresError: values that are not (N, K) finite numbers within float32, or an id twice.
     """
     path = Path(path)
     chosen = dict(keys or {})
@@ -90,12 +92,21 @@ def write_score_file(
         raise SettingError(
             f"keys: format {format} has no {', '.join(unknown)}; it has: {', '.join(known) or 'none'}"
         )
-    rows = np.asarray(values, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+        rows = as_numbers(values, "values").astype(np.float32)
     names = [str(clip) for clip in clip_ids]
     if rows.shape != (len(names), len(class_names)):
         raise ScoresError(
             f"values: found shape {rows.shape}, wanted ({len(names)}, {len(class_names)}): ids and classes"
         )
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(bad):
+        raise ScoresError(
+            f"values: {len(bad)} rows are not finite in float32, the first is that of '{names[bad[0]]}'; "
+            "leave them out"
+        )
+    if names:
+        check_unique(names, "clip id", "values")
     if format == "npz":
         score_key, name_key = chosen.get("scores", "logits"), chosen.get("names", "names")
         arrays: dict[str, Any] = {score_key: rows, name_key: np.array(names)}
@@ -119,6 +130,8 @@ def write_score_file(
         value = list(rows)
     elif format == "mmaction2":
         score_key, name_key = chosen.get("scores", "pred_score"), chosen.get("names", "frame_dir")
+        if score_key == name_key:
+            raise SettingError(f"keys: found '{score_key}' for both scores and names, wanted different ones")
         value = [{score_key: row, name_key: name} for name, row in zip(names, rows, strict=True)]
     elif format == "ctr-gcn":
         value = dict(zip(names, rows, strict=True))
