@@ -131,6 +131,12 @@ def test_whole_numbers_behind_a_name_are_scores(tmp_path: Path, first: str) -> N
     assert (len(found.values), found.names, found.class_names) == (1, (first[0],), None)
 
 
+def test_ids_of_a_store_are_matched_as_the_array_they_are() -> None:
+    found = match_names(np.array(["Run", "jump"]), np.array(["jump", "run", "walk"]), "casefold")
+    assert (found.ids, found.changed, found.lacking) == (("jump", "run"), (("Run", "run"),), ("walk",))
+    assert {type(word) for word in (*found.ids, *found.changed[0], *found.lacking)} == {str}
+
+
 def test_probabilities_are_seen_and_said(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("x,0.5,0.25,0.25\ny,0.1,0.2,0.7\n")

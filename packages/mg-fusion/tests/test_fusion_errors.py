@@ -69,6 +69,16 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: mg.classwise_calibration_error(P, [0.0, 1.0]), "labels: found dtype float64, wanted integers"),
     (lambda: mg.compare_results(P, P[:1], Y), r"found shapes \(2, 2\) and \(1, 2\), wanted equal ones"),
     (lambda: mg.metric_intervals(P, Y, ["one"]), r"groups: found shape \(1,\), wanted \(2,\)"),
+    (lambda: mg.metric_intervals(P, Y, ["one", None]), "groups: wanted one text or number for each clip"),
+    (lambda: mg.fit_soft_vote(LOGITS, Y, groups=[["a"], "b"]), "groups: wanted one text or number for each"),
+    (lambda: mg.classification_metrics(P, [[0], [0, 1]]), "labels: wanted one whole number for each clip"),
+    (lambda: mg.soft_vote(LOGITS, [1], 1.0, [[1], [1, 0]]), "present: wanted rows of one length"),
+    (lambda: mg.classification_metrics(P, Y, class_counts=[1, -1]), "class counts: found -1, wanted numbers"),
+    (lambda: mg.classification_metrics(P, Y, class_counts=[0.5, 1]), "class counts: found 0.5, wanted "),
+    (lambda: mg.classification_metrics(P, Y, class_counts=[np.nan, 1]), "class counts: found nan, wan"),
+    (lambda: mg.classification_metrics(P, Y, class_counts=["many", 1]), "class counts: wanted numbers"),
+    (lambda: mg.classification_metrics(P, Y, class_counts=[1]), r"class counts: found shape \(1,\), wanted"),
+    (lambda: mg.fit_fuser("log-linear", LOGITS, Y, class_names=["a"]), "class names: found 1, wanted 2"),
     (lambda: mg.mcnemar(-1, 2), "found counts -1 and 2, wanted at least 0"),
     (lambda: mg.match_names(["a", "a"], ["a"]), "the name 'a' stands twice, in places 1 and 2"),
     (lambda: mg.match_names(["a"], ["b"]), "none of the 1 names is one of the 1 ids wanted"),
@@ -84,6 +94,10 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: mg.write_submission(FILE, ["a"], [2], classes=2), r"1 answers are outside 0\.\.1"),
     (lambda: mg.write_submission(FILE, ["a"], [0.5], classes=2),  # type: ignore[list-item]
      "1 answers are no whole numbers, the first is 0.5"),
+    (lambda: mg.write_submission(FILE, ["a", "b"], [0, "1"], classes=2),  # type: ignore[list-item]
+     "1 answers are no whole numbers, the first is '1'"),
+    (lambda: mg.write_submission(FILE, ["a"], [None], classes=2),  # type: ignore[list-item]
+     "1 answers are no whole numbers, the first is None"),
 ]  # fmt: skip
 
 

@@ -23,7 +23,10 @@ def check_labels(labels: ArrayLike, rows: int, classes: int) -> NDArray[np.int64
     Raises:
         ScoresError: wrong length or a label out of range (-1 = unknown is out of range here).
     """
-    values = np.asarray(labels)
+    try:
+        values = np.asarray(labels)
+    except ValueError as error:
+        raise ScoresError(f"labels: wanted one whole number for each clip: {error}") from error
     if values.shape != (rows,):
         raise ScoresError(f"labels: found shape {values.shape}, wanted ({rows},), one for each clip")
     if not rows:

@@ -16,7 +16,7 @@ from mg_fusion.calibration import (
     confidence_gap,
 )
 from mg_fusion.errors import ScoresError, SettingError
-from mg_fusion.vote import BoolArray, FloatArray
+from mg_fusion.vote import BoolArray, FloatArray, as_numbers
 
 # A probability below this counts as this in the NLL, as when stores of probabilities are read.
 SMALLEST_PROBABILITY = 1e-12
@@ -194,6 +194,17 @@ def _group_rows(
     return rows
 
 
+def _check_counts(class_counts: ArrayLike, classes: int) -> FloatArray:
+    """Return (K,) whole numbers of at least 0."""
+    sizes = as_numbers(class_counts, "class counts")
+    if sizes.shape != (classes,):
+        raise ScoresError(f"class counts: found shape {sizes.shape}, wanted ({classes},)")
+    wrong = sizes[~((sizes >= 0) & (sizes < 2**53) & (sizes % 1 == 0))]
+    if len(wrong):
+        raise ScoresError(f"class counts: found {wrong[0]:g}, wanted numbers of clips, whole and at least 0")
+    return sizes
+
+
 def classification_metrics(
     probs: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike | None = None
 ) -> ClassificationMetrics:
@@ -210,7 +221,8 @@ def classification_metrics(
             default the clips measured here do.
 
     Raises:
-        ScoresError: wrong shapes, no clip, values that are no probabilities, labels out of range.
+        ScoresError: wrong shapes, no clip, values that are no probabilities, labels out of range, counts that
+            are none.
     """
     values = check_probs(probs)
     truth = check_labels(labels, *values.shape)
@@ -226,9 +238,7 @@ def classification_metrics(
     classwise = classwise_calibration_error(values, truth)
     before = _more_probable(values, truth)
     by_class = {"f1": f1, "recall": recall, "classwise": classwise}
-    sizes = support if class_counts is None else np.asarray(class_counts)
-    if sizes.shape != (classes,):
-        raise ScoresError(f"class counts: found shape {sizes.shape}, wanted ({classes},)")
+    sizes = support if class_counts is None else _check_counts(class_counts, classes)
     return ClassificationMetrics(
         n=rows,
         accuracy=float(hits.sum() / rows),

@@ -112,12 +112,14 @@ def write_submission(
     twice = len(clip_ids) - len(set(clip_ids))
     if twice:
         raise ScoresError(f"submission: {twice} clip ids are there twice; each id once")
-    for what, bad in (
-        ("no whole numbers", [target for target in targets if target % 1 != 0]),
-        (f"outside 0..{classes - 1}", [target for target in targets if not 0 <= target < classes]),
-    ):
-        if bad:
-            raise ScoresError(f"submission: {len(bad)} answers are {what}, the first is {bad[0]}")
+    bad = [target for target in targets if not _is_whole_number(target)]
+    what = "no whole numbers"
+    if not bad:
+        bad = [target for target in targets if not 0 <= target < classes]
+        what = f"outside 0..{classes - 1}"
+    if bad:
+        first = repr(bad[0]) if isinstance(bad[0], str) else bad[0]
+        raise ScoresError(f"submission: {len(bad)} answers are {what}, the first is {first}")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if HEADERS[dialect]:
@@ -128,6 +130,14 @@ def write_submission(
         member.compress_type = zipfile.ZIP_DEFLATED
         member.external_attr = 0o644 << 16
         archive.writestr(member, text.getvalue())
+
+
+def _is_whole_number(target: object) -> bool:
+    """Whether an answer is one, of whatever type; texts divide in a way of their own."""
+    try:
+        return not isinstance(target, str) and bool(target % 1 == 0)  # type: ignore[operator]
+    except TypeError:
+        return False
 
 
 # More than any submission has: 200,000 lines of 80 characters.

@@ -117,7 +117,10 @@ def check_scores(logits: ArrayLike, present: ArrayLike | None) -> tuple[FloatArr
     if present is None:
         mask = np.ones(scores.shape[:2], dtype=np.bool_)
     else:
-        mask = np.asarray(present).astype(np.bool_)
+        try:
+            mask = np.asarray(present).astype(np.bool_)
+        except ValueError as error:
+            raise ScoresError(f"present: wanted rows of one length, one for each model: {error}") from error
         if mask.shape != scores.shape[:2]:
             raise ScoresError(f"present: found shape {mask.shape}, wanted {scores.shape[:2]} (models, clips)")
     whole = bool(mask.all())

@@ -71,6 +71,7 @@ def match_names(names: Sequence[str], wanted: Sequence[str], how: MatchRule = "e
     """
     if how not in MATCHES:
         raise SettingError(f"match: found {how!r}, wanted one of {', '.join(MATCHES)}")
+    names, wanted = [str(name) for name in names], [str(name) for name in wanted]
     for what, words in (("name", names), ("id wanted", wanted)):
         check_unique(words, what)
     place = {name: row for row, name in enumerate(names)}
@@ -117,7 +118,7 @@ def check_unique(words: Sequence[str], what: str, origin: str = "match") -> None
     Raises:
         ScoresError: naming the first, or that there are none.
     """
-    if not words:
+    if not len(words):  # an array has no truth value
         raise ScoresError(f"{origin}: there is no {what}")
     first: dict[str, int] = {}
     for number, word in enumerate(words):

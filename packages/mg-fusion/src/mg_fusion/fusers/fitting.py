@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mg_data.contract import FuserSpec, PluginError, StoreError
 from mg_data.store import publish_json
 from mg_fusion.calibration import check_labels
-from mg_fusion.errors import SettingError
+from mg_fusion.errors import ScoresError, SettingError
 from mg_fusion.folds import group_folds
 from mg_fusion.metrics import classification_metrics
 from mg_fusion.tagged_json import read_tagged, tagged
@@ -208,7 +208,7 @@ def fit_fuser(
 
     Raises:
         SettingError: a fuser that is not fitted, an option out of range.
-        ScoresError: shapes, labels out of range.
+        ScoresError: shapes, labels out of range, class names of another number.
     """
     from mg_data.plugins import resolve
 
@@ -217,6 +217,8 @@ def fit_fuser(
     keys = [str(index) for index in range(len(scores))] if models is None else [str(key) for key in models]
     if len(keys) != len(scores) or len(set(keys)) != len(keys):
         raise SettingError(f"models: found keys {keys}, wanted {len(scores)} different ones")
+    if class_names and len(class_names) != scores.shape[2]:
+        raise ScoresError(f"class names: found {len(class_names)}, wanted {scores.shape[2]}")
     spec = find_fuser(fuser)
     if not spec.fit:
         raise SettingError(f"fuser '{fuser}' has nothing to fit; use it without --fit")
