@@ -111,6 +111,12 @@ def test_shares_are_worked_out_in_double_precision() -> None:
     )
 
 
+def test_weights_whose_sum_is_beyond_float64_are_weights_too() -> None:
+    logits = np.array([[[1.0, 0.0]], [[0.0, 3.0]]])
+    for weights in ([1e308, 1e308], [1.7e308, 1.7e308]):
+        np.testing.assert_allclose(soft_vote(logits, weights, 1.0), soft_vote(logits, [1, 1], 1.0))
+
+
 @pytest.mark.parametrize(
     ("weights", "tau", "text"),
     [

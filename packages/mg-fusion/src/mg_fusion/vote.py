@@ -161,7 +161,11 @@ def check_weights(weights: ArrayLike, models: int) -> FloatArray:
         raise SettingError(
             f"weights: found {values.tolist()}, wanted finite values >= 0, one of them positive"
         )
-    return np.asarray(values / values.sum(), dtype=np.float64)
+    with np.errstate(over="ignore"):
+        total = values.sum()
+    if total == np.inf:  # finite all the same: only their shares count
+        return check_weights(values / values.max(), models)
+    return np.asarray(values / total, dtype=np.float64)
 
 
 def check_temperature(temperature: float) -> float:
