@@ -204,6 +204,13 @@ def test_videos_are_asked_of_groups_and_not_taken_for_the_subjects_of_a_split(co
         command(console=Talk(), labels=b, group_by="video", **options[command])
 
 
+@pytest.mark.parametrize("notes", [3, ["heat"], "below", True])
+def test_remarks_that_name_no_row_are_refused(tmp_path: Path, notes: Any) -> None:
+    paths, labels = write_toy(tmp_path, "val")
+    with pytest.raises(UsageError, match="--notes: wanted remarks by row name"):
+        score(console=Talk(), stores=paths, labels=labels, notes=notes)
+
+
 def test_no_command_writes_over_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from mg_data.cli.main import run
 

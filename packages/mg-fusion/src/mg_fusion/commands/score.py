@@ -81,6 +81,8 @@ def score(
     truth = read_truth(labels)
     opened = [open_scored(path) for path in stores]
     rows = _row_names(opened, names)
+    if notes and not isinstance(notes, Mapping):
+        raise UsageError('score: --notes: wanted remarks by row name, as {"joint": "below its floor"}')
     remarks = dict(notes or {})
     unknown = [name for name in remarks if name not in rows]
     if unknown:
