@@ -328,6 +328,7 @@ def test_groups_come_from_a_csv_too(tmp_path: Path) -> None:
             "--temperature belong",
         ),
         ({"fit": ["a"], "fuser": "stacking-logistic"}, "where to write the parameters"),
+        ({"fit": ["a"], "params_out": "p", "fuser": "log-linear", "fuser_options": [3]}, "wanted name=value"),
         ({"stores": ["a"], "out": "o", "fuser_options": {"x": 1}}, "--fuser-options are for fusers"),
         ({"stores": ["a"], "out": "o", "fuser": "rank", "diagnose": "d"}, "explains the soft vote"),
         ({"stores": ["a"], "out": "o", "groups": "g"}, "--groups belongs to --fit"),

@@ -228,6 +228,8 @@ def fuse(
         _check_without_fit(
             {"groups": groups is not None, "folds": folds != 0, "allow_tainted": allow_tainted, **searched}
         )
+    if fuser_options and not isinstance(fuser_options, Mapping):
+        raise UsageError("fuse: --fuser-options: wanted name=value words, as shrinkage=3 folds=0")
     if params_out is None and fit and out is not None:
         params_out = Path(out).with_name("fusion.json")
         if params_out == Path(out):
