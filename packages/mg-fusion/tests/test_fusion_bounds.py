@@ -96,6 +96,20 @@ def test_boxes_cover_every_setting_once_on_each_level(shape: tuple[int, int]) ->
     np.testing.assert_array_equal(np.sort(boxes.rows(corners)), np.arange(len(steps)))
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_many_models_in_few_steps_are_tried_without_boxes(
+    metric: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Sixteen models in halves of the weight are 136 settings, but a box of theirs falls into 32,768.
+    objective, steps = problem(0, 16, 12, True), grid(16, 2)
+    monkeypatch.setattr(bounds_module, "_FEW_SETTINGS", 0)
+    monkeypatch.setattr(bounds_module, "Boxes", None)
+    best, tied = best_settings(objective, TEMPERATURES, steps, metric)
+    values = every_value(objective, metric, steps)
+    assert best == values.max()
+    np.testing.assert_array_equal(tied, values >= best - TOLERANCE)
+
+
 def test_clips_without_rivals_are_no_special_case() -> None:
     labels = np.arange(6) % 3
     sure = np.stack([np.eye(3)[labels] * 9] * 4)

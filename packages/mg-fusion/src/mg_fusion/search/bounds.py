@@ -363,7 +363,12 @@ def best_settings(
         make_judge: another judge than numpy's, from an objective and probabilities at one temperature.
     """
     weights = steps / steps[0].sum()
-    if metric == "nll" or weights.shape[1] == 1 or len(weights) * len(temperatures) < _FEW_SETTINGS:
+    models = weights.shape[1]
+    # A box has 2^(M-1) halves: of many models in few steps they are more than the settings.
+    plain = (
+        models == 1 or len(weights) * len(temperatures) < _FEW_SETTINGS or 2 ** (models - 1) > len(weights)
+    )
+    if metric == "nll" or plain:
         values = np.stack(
             [objective.evaluate(metric, objective.probabilities(tau), weights) for tau in temperatures]
         )
