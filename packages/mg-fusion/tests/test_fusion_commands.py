@@ -204,6 +204,22 @@ def test_videos_are_asked_of_groups_and_not_taken_for_the_subjects_of_a_split(co
         command(console=Talk(), labels=b, group_by="video", **options[command])
 
 
+def test_folds_that_are_not_asked_for_warn_of_nothing(tmp_path: Path) -> None:
+    val, labels = write_toy(tmp_path, "val")
+    options: dict[str, Any] = {"labels": labels, "params_out": tmp_path / "p.json"}
+    for folds in (0, 2):
+        for fit in (
+            lambda talk, n: fuse(
+                console=talk, fit=val, fuser="log-linear", fuser_options={"folds": n}, **options
+            ),
+            lambda talk, n: calibrate(console=talk, fit=val[0], folds=n, **options),
+        ):
+            talk = Talk()
+            fit(talk, folds)
+            assert [text for text in talk.warned if "cross-fitted numbers" in text] == talk.warned
+            assert len(talk.warned) == (folds > 1)
+
+
 @pytest.mark.parametrize("notes", [3, ["heat"], "below", True])
 def test_remarks_that_name_no_row_are_refused(tmp_path: Path, notes: Any) -> None:
     paths, labels = write_toy(tmp_path, "val")

@@ -158,7 +158,8 @@ def _fit(
     name = default_name(store)
     taint = check_fit_taint([name], [store.taint], keys, allow=allow_tainted, console=console)
     groups = groups_of(ids, truth, given_groups)
-    warn_ungrouped(groups, console)
+    if folds > 1:
+        warn_ungrouped(groups, console)
     logits = _logits(store)[rows]
     fitted = fit_calibrator(logits, target, method, shrinkage=shrinkage, bins=bins)
     unseen = np.setdiff1d(np.arange(len(store.class_names)), target)

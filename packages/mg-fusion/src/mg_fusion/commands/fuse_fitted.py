@@ -167,11 +167,12 @@ def _fit(
     keys = clip_keys(joined.dataset, joined.clip_ids)
     taint = check_fit_taint(joined.keys, joined.taints, keys, allow=allow_tainted, console=console)
     groups = groups_of(joined.clip_ids, truth, given_groups)
-    warn_ungrouped(groups, console)
     chosen = dict(options or {})
     folds = chosen.pop("folds", 5)
     if isinstance(folds, bool) or not isinstance(folds, int):
         raise UsageError(f"fuse: folds: found {folds!r}, wanted a whole number")
+    if folds > 1:
+        warn_ungrouped(groups, console)
     console.say(f"fit: '{fuser}' on {len(target)} clips, {len(joined.keys)} models")
     fitted = fit_fuser(
         fuser,
