@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from mg_data.cli.console import TerminalConsole
+from mg_data.cli.main import run as command
 from mg_data.contract import ClipSource, DataError, DatasetImport, RawClip, StoreError, UsageError
 from mg_data.labels import join_labels, read_labels
 from mg_data.plugins import registry
@@ -126,8 +128,6 @@ def test_a_shard_without_recordings_writes_nothing(corpus: Path, tmp_path: Path)
 
 
 def test_damage_stops_the_import_by_name_or_is_left_out(corpus: Path, tmp_path: Path) -> None:
-    import shutil
-
     broken = tmp_path / "corpus"
     shutil.copytree(corpus, broken)
     victim = sorted(broken.glob("0*"))[3]
@@ -144,8 +144,6 @@ def test_damage_stops_the_import_by_name_or_is_left_out(corpus: Path, tmp_path: 
 
 
 def test_the_first_recording_may_be_the_damaged_one(corpus: Path, tmp_path: Path) -> None:
-    import shutil
-
     import numpy as np
 
     video = next(iter(sorted(corpus.glob("0*/*.mp4"))))
@@ -237,8 +235,6 @@ def test_a_changed_list_of_classes_or_clips_is_read_again(tmp_path: Path) -> Non
 
 
 def test_a_changed_file_is_read_again(corpus: Path, tmp_path: Path) -> None:
-    import shutil
-
     tree, out = tmp_path / "corpus", tmp_path / "out.h5"
     shutil.copytree(corpus, tree)
     first = run(tree, out, resume=True)
@@ -261,8 +257,29 @@ def test_a_collection_is_a_data_set_of_its_own(corpus: Path, tmp_path: Path) -> 
     assert registry().dataset_of("synthetic:second term").name == "synthetic"
     with pytest.raises(StoreError, match=r"differs from .* in the data set: synthetic:second term against"):
         merge_stores([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / "c.h5")
-    with pytest.raises(UsageError, match="without ':'"):
+    with pytest.raises(UsageError, match="without ':' and control"):
         run(corpus, tmp_path / "d.h5", collection="a:b")
+
+
+def test_folders_may_have_names_that_are_no_utf8(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / os.fsdecode(b"L\xe4rm")
+    try:
+        shutil.copytree(corpus, folder / "corpus")
+    except OSError as error:  # file systems that take UTF-8 alone
+        pytest.skip(str(error))
+    whole = run(corpus, tmp_path / "whole.h5")
+    assert run(folder / "corpus", folder / "one.h5", resume=True)["digest"] == whole["digest"]
+    assert run(folder / "corpus", folder / "one.h5", resume=True)["complete"]
+    assert merge_stores([folder / "one.h5"], folder / "merged.h5") == whole["digest"]
+    assert list(open_clips(folder / "merged.h5").provenance.inputs) == [str(folder / "one.h5")]
+    assert command(["store", "info", str(folder / "merged.h5"), "--json"]) == 0
+    said = capsys.readouterr().out
+    assert said.encode()
+    assert json.loads(said)["path"] == str(folder / "merged.h5")
+    with pytest.raises(UsageError, match="wanted a name in UTF-8 without ':'"):
+        run(corpus, tmp_path / "d.h5", collection=os.fsdecode(b"L\xe4rm"))
 
 
 def test_whole_videos_keep_their_frame_rates_and_need_no_labels(corpus: Path, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def _print(result: Any, as_json: bool) -> None:
         return
     if as_json:
         text = json.dumps(result.data, indent=2, ensure_ascii=False, default=str)
+        text = text.encode("utf-8", "backslashreplace").decode()  # names of files need not be UTF-8
     else:
         text = printable(result.text)
     if not text:

@@ -193,8 +193,10 @@ def import_data(
     spec: DatasetSpec = registry().get("datasets", name)
     part = Shard.parse(shard)
     chosen = {**spec.options, **(options or {})}
-    if not re.fullmatch(r"[^:\x00-\x1f]*", collection):
-        raise UsageError(f"--collection is '{collection}', wanted a name without ':' and control characters")
+    if not re.fullmatch(r"[^:\x00-\x1f\ud800-\udfff]*", collection):
+        raise UsageError(
+            f"--collection is '{collection}', wanted a name in UTF-8 without ':' and control characters"
+        )
     dataset = f"{name}:{collection}" if collection else name
     data = _open(spec, source, dict(options or {}))
     units = [unit for unit in data.sources if part.holds(unit.name)]

@@ -86,7 +86,8 @@ def fingerprint(value: Any, files: Iterable[Path] = ()) -> str:
             parts.append(f"{path}:{found.st_size}:{found.st_mtime_ns}")
         except OSError:
             parts.append(f"{path}:missing")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    # Names of files need not be UTF-8; what is not stands in a str as surrogates.
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def is_complete(out: Path, wanted: Provenance) -> bool:

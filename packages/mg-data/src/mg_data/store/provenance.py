@@ -45,7 +45,7 @@ class Provenance:
 
     def to_json(self) -> str:
         """Return the text of ``/provenance/json``."""
-        return json.dumps(
+        text = json.dumps(
             {
                 "command": self.command,
                 "config": dict(self.config),
@@ -55,6 +55,8 @@ class Provenance:
             ensure_ascii=False,
             default=str,
         )
+        # Names of files need not be UTF-8, texts of HDF5 do: JSON's own escapes stand for what is not.
+        return text.encode("utf-8", "backslashreplace").decode()
 
     @classmethod
     def from_json(cls, text: str) -> Provenance:
