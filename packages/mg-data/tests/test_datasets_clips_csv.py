@@ -213,18 +213,22 @@ def test_an_index_without_keypoints(tmp_path: Path) -> None:
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
     """Two videos of 12 frames of 64 x 48 pixels."""
-    av = pytest.importorskip("av")
     root = tmp_path / "videos"
     (root / "deep").mkdir(parents=True)
     for name in ("a.mp4", "deep/b.mp4"):
-        with av.open(str(root / name), "w") as container:
-            stream = container.add_stream("mpeg4", rate=25)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-            for value in range(12):
-                image = np.full((48, 64, 3), value * 20, np.uint8)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode())
+        write_video(root / name, 64, 48)
     return root
+
+
+def write_video(path: Path, width: int, height: int) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for value in range(12):
+            image = np.full((height, width, 3), value * 20, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def test_whole_videos_take_their_length_from_the_video(tmp_path: Path, videos: Path) -> None:
@@ -326,6 +330,32 @@ def test_openpose_json_recordings(tmp_path: Path) -> None:
     assert clips.layout == "openpose-137"
     wanted = np.concatenate([np.reshape(values, (-1, 3)) for values in person.values()])
     np.testing.assert_allclose(clips.joints(0), np.broadcast_to(wanted, (3, 1, 137, 3)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_keypoints_in_pixels_of_another_image_are_refused(tmp_path: Path, beside: bool) -> None:
+    pytest.importorskip("orjson")
+    person = _person(np.random.default_rng(0))
+    places = tmp_path / "json", tmp_path / "videos"
+    videos = places[0] if beside else places[1]
+    videos.mkdir()
+    for name, width in (("a", 64), ("b", 32), ("c", 64)):
+        (places[0] / name).mkdir(parents=True)
+        for frame in range(3):
+            text = json.dumps({"people": [person]})
+            (places[0] / name / f"{name}_{frame}_keypoints.json").write_text(text)
+        write_video(videos / f"{name}.mp4", width, width * 3 // 4)
+    source = table(tmp_path, "video\na.mp4\nb.mp4\nc.mp4\n")
+    options = {"keypoints": str(places[0]), **({} if beside else {"root": str(videos)})}
+    with pytest.raises(
+        DataError,
+        match=r"has frames of 32x24, but those of the first video are of 64x48 \(import them apart\)",
+    ):
+        run(tmp_path, source, **options)
+    result = run(tmp_path, source, keep_going=True, **options)
+    clips = open_clips(tmp_path / "clips.h5")
+    assert (clips.clip_ids.tolist(), clips.image_size) == (["a", "c"], (64, 48))
+    assert [item["what"] for item in result.data["dropped"]] == ["b.mp4"]
 
 
 @pytest.mark.data

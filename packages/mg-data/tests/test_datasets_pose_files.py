@@ -59,9 +59,9 @@ def points_of(frames: int = 3, people: int = 1, count: int = 137, columns: int =
     return np.random.default_rng(0).uniform(1, 400, (frames, people, count, columns)).astype(np.float32)
 
 
-def openpose_file(frames: int = 3, people: int = 1) -> bytes:
+def openpose_file(frames: int = 3, people: int = 1, size: tuple[int, int] = (640, 480)) -> bytes:
     points = points_of(frames, people)
-    return header(openpose_components()) + body(points, np.full(points.shape[:3], 0.5, np.float32))
+    return header(openpose_components(), size=size) + body(points, np.full(points.shape[:3], 0.5, np.float32))
 
 
 # --- real files, read independently of the library
@@ -243,6 +243,21 @@ def test_a_folder_with_labels_from_a_table(tmp_path: Path) -> None:
     dropped = [item["what"] for item in result.data["dropped"]]
     assert f"1 line(s) of {tmp_path / 'clips.csv'}" in dropped
     assert "labels of 1 clip(s)" in dropped
+
+
+def test_files_of_another_image_are_told_and_never_cut_as_of_the_first(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.pose").write_bytes(openpose_file())
+    (folder / "b.pose").write_bytes(openpose_file(size=(320, 240)))
+    console = TerminalConsole(quiet=True)
+    result = import_data(name="pose", source=folder, out=tmp_path / "c.h5", console=console)
+    why = "its image is 320x240, that of the first 640x480; its coordinates stay its own pixels"
+    assert result.data["notes"] == [{"what": "b", "why": why}]
+    (tmp_path / "clips.csv").write_text("video\na.mp4\nb.mp4\n")
+    arguments = {"name": "clips", "source": tmp_path / "clips.csv", "options": {"keypoints": str(folder)}}
+    with pytest.raises(DataError, match=r"b\.pose: has frames of 320x240, .* \(import them apart\)"):
+        import_data(**arguments, out=tmp_path / "d.h5", console=console)
 
 
 def test_the_first_file_that_can_be_read_tells_the_layout(tmp_path: Path) -> None:

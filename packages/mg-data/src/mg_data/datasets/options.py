@@ -27,10 +27,28 @@ def stated_size(dataset: str, text: str) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def check_size(path: Path | None, found: tuple[int, int], wanted: tuple[int, int]) -> None:
+def check_size(
+    path: Path | None,
+    found: tuple[int, int],
+    wanted: tuple[int, int],
+    advice: str = "import them apart, or state image_size",
+) -> None:
     """Raise DataError for a video of another (width, height) than the first, which a store tells of all."""
     if found != wanted:
         raise DataError(
             f"{path}: has frames of {found[0]}x{found[1]}, but those of the first video are of "
-            f"{wanted[0]}x{wanted[1]} (import them apart, or state image_size)"
+            f"{wanted[0]}x{wanted[1]} ({advice})"
         )
+
+
+def check_video_size(path: Path, wanted: tuple[int, int], **advice: str) -> None:
+    """Raise DataError as :func:`check_size` if a video is there and can be read."""
+    if not path.is_file():
+        return
+    from mg_data.video.decode import video_size
+
+    try:
+        found = video_size(path)
+    except DataError:
+        return  # nothing is read of it here: what cuts it has to say that it is damaged
+    check_size(path, found, wanted, **advice)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip
-from mg_data.datasets.clips.keypoints import Keypoints, ReadJoints, find_keypoints
+from mg_data.datasets.clips.keypoints import ADVICE, Keypoints, ReadJoints, find_keypoints
 from mg_data.datasets.clips.table import (
     ClipRow,
     ClipTable,
@@ -22,6 +22,7 @@ from mg_data.datasets.clips.table import (
     read_class_names,
     read_clip_table,
 )
+from mg_data.datasets.options import check_video_size
 from mg_data.datasets.video_files import VideoFileFrames, check_stream
 from mg_data.prepare.extras import require
 
@@ -48,8 +49,16 @@ def _clip(row: ClipRow, start: int, stop: int, joints: NDArray[np.float32] | Non
     )
 
 
-def _cut_clips(rows: Sequence[ClipRow], read: ReadJoints) -> tuple[list[RawClip], list[Dropped]]:
-    """Return the clips of one video, cut out of its keypoints; a unit of :func:`import_clips`."""
+def _cut_clips(
+    rows: Sequence[ClipRow], read: ReadJoints, path: Path | None = None, size: tuple[int, int] = (0, 0)
+) -> tuple[list[RawClip], list[Dropped]]:
+    """Return the clips of one video, cut out of its keypoints; a unit of :func:`import_clips`.
+
+    Args:
+        path: the video, to be held against ``size``, None if the keypoints themselves tell of what image.
+    """
+    if path is not None:
+        check_video_size(path, size, advice=ADVICE)
     first, joints, dropped = read()
     last = first + len(joints)
     clips: list[RawClip] = []
@@ -119,14 +128,17 @@ def _first_size(table: ClipTable, root: Path | None) -> tuple[int, int]:
     return first_video_size(root / video for video in table.by_video() if (root / video).is_file()) or (0, 0)
 
 
-def _with_keypoints(table: ClipTable, keypoints: Keypoints) -> list[ClipSource]:
+def _with_keypoints(
+    table: ClipTable, keypoints: Keypoints, root: Path | None, size: tuple[int, int]
+) -> list[ClipSource]:
+    """Return the units with keypoints; ``size`` is that of the videos below ``root``, where these tell it."""
     sources = []
     for video, rows in table.by_video().items():
         read = keypoints.of.get(video)
         sources.append(
             ClipSource(
                 name=video,
-                read=partial(_cut_clips, rows, read)
+                read=partial(_cut_clips, rows, read, None if root is None else root / video, size)
                 if read is not None
                 else partial(_lost, video, rows, keypoints.where),
                 clips=len(rows),
@@ -186,9 +198,12 @@ def import_clips(
         )
     found = find_keypoints(points_path, list(table.by_video()), partial_points=bool(partial_points))
     size = found.image_size
+    told_by = None
     if size == (0, 0) and found.columns[2] == "confidence":
         size = _first_size(table, root_path)
-        if size == (0, 0):
+        if size != (0, 0):
+            told_by = root_path
+        else:
             why = "unknown: no video lies beside the keypoints (say where the videos are with root)"
             notes.append(Dropped(what="image size", why=why))
     return DatasetImport(
@@ -198,7 +213,7 @@ def import_clips(
         columns=found.columns,
         image_size=size,
         camera=found.camera,
-        sources=_with_keypoints(table, found),
+        sources=_with_keypoints(table, found, told_by, size),
         dropped=[*notes, *found.notes],
     )
 

@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mg_data.contract import DataError, Dropped
+from mg_data.datasets.options import check_size
 
+#: What to do about videos of several sizes, of whose keypoints a store tells one.
+ADVICE = "import them apart"
 #: reads one video's keypoints: () -> (number of its first frame, (T, P, V, 3), what had to be left out)
 ReadJoints = Callable[[], tuple[int, NDArray[np.float32], list[Dropped]]]
 
@@ -166,12 +169,19 @@ def _from_store(path: Path, videos: Sequence[str]) -> Keypoints:
         )
 
 
+def _check_same_size(path: Path, found: tuple[int, int] | None, wanted: tuple[int, int]) -> None:
+    """Raise DataError for keypoints in pixels of another image than the store's, if both are known."""
+    if found is not None and min(found) > 0 and min(wanted) > 0:
+        check_size(path, found, wanted, advice=ADVICE)
+
+
 def _read_pose(
-    path: Path, layout: str, partial_points: bool
+    path: Path, layout: str, partial_points: bool, image_size: tuple[int, int]
 ) -> tuple[int, NDArray[np.float32], list[Dropped]]:
     from mg_data.datasets.pose.importer import read_pose
 
     pose = read_pose(path, layout=layout, partial_points=partial_points)
+    _check_same_size(path, pose.facts.image_size, image_size)
     return 0, pose.joints, []
 
 
@@ -186,15 +196,19 @@ def _from_poses(path: Path, poses: dict[str, Path], partial_points: bool) -> Key
         layout=facts.layout,
         columns=("x", "y", "confidence"),
         image_size=facts.image_size,
-        of={video: partial(_read_pose, file, facts.layout, partial_points) for video, file in poses.items()},
+        of={
+            video: partial(_read_pose, file, facts.layout, partial_points, facts.image_size)
+            for video, file in poses.items()
+        },
         files={video: (file,) for video, file in poses.items()},
     )
 
 
-def _read_json(folder: Path) -> tuple[int, NDArray[np.float32], list[Dropped]]:
+def _read_json(folder: Path, image_size: tuple[int, int]) -> tuple[int, NDArray[np.float32], list[Dropped]]:
     from mg_data.datasets.openpose.importer import read_recording
 
     recording = read_recording(folder)
+    _check_same_size(folder, recording.image_size, image_size)
     if not recording.joints.any():
         raise DataError(f"{folder}: nobody is in any of its {len(recording.joints)} frames")
     return recording.first_frame, recording.joints, []
@@ -219,6 +233,6 @@ def _from_json(path: Path, folders: dict[str, Path]) -> Keypoints:
         layout="openpose-137",
         columns=("x", "y", "confidence"),
         image_size=size,
-        of={video: partial(_read_json, folder) for video, folder in folders.items()},
+        of={video: partial(_read_json, folder, size) for video, folder in folders.items()},
         files={video: list_recording(folder).paths() for video, folder in folders.items()},
     )

@@ -20,7 +20,7 @@ from mg_data.datasets.imigue.files import (
     read_openpose_xlsx,
     read_subjects,
 )
-from mg_data.datasets.options import check_size, stated_size
+from mg_data.datasets.options import check_video_size, stated_size
 from mg_data.datasets.video_files import VideoFileFrames, check_stream
 from mg_data.prepare.extras import require
 
@@ -101,19 +101,6 @@ def _beside(source: Path, name: str, value: object) -> Path | None:
     return None if path is None else source / path
 
 
-def _check_size(path: Path, image_size: tuple[int, int] | None) -> None:
-    """Raise DataError if a video is there and of another size than the store tells of all."""
-    if image_size is None or not path.is_file():
-        return
-    from mg_data.video.decode import video_size
-
-    try:
-        found = video_size(path)
-    except DataError:
-        return  # nothing is read of it here: what cuts it has to say that it is damaged
-    check_size(path, found, image_size)
-
-
 def _read_video(
     folder: Path,
     *,
@@ -133,7 +120,8 @@ def _read_video(
         DataError: the label csv or the keypoint file cannot be used, or the video is of another size.
     """
     video_id = folder.name
-    _check_size(folder / f"{video_id}.mp4", image_size)
+    if image_size is not None:
+        check_video_size(folder / f"{video_id}.mp4", image_size)
     rows = read_label_csv(folder / f"{video_id}_label.csv", labels)
     _, ending, read_keypoints = KEYPOINT_FILES[keypoints]
     path = folder / f"{video_id}{ending}"
@@ -206,7 +194,8 @@ def _read_whole(
         DataError: the keypoint file cannot be used, or the video is of another size.
     """
     video_id = folder.name
-    _check_size(folder / f"{video_id}.mp4", image_size)
+    if image_size is not None:
+        check_video_size(folder / f"{video_id}.mp4", image_size)
     _, ending, read_keypoints = KEYPOINT_FILES[keypoints]
     path = folder / f"{video_id}{ending}"
     if not path.is_file():

@@ -234,10 +234,18 @@ def _keep_persons(joints: NDArray[np.float32], persons: int) -> NDArray[np.float
 
 
 def _read_file(
-    path: Path, clip_id: str, facts: ClipFacts, **options: Any
+    path: Path, clip_id: str, facts: ClipFacts, image_size: tuple[int, int], **options: Any
 ) -> tuple[list[RawClip], list[Dropped]]:
-    """Read one recording; a unit of :func:`import_pose`."""
-    joints = read_pose(path, **options).joints
+    """Read one recording; a unit of :func:`import_pose`. ``image_size`` is what the store tells of all."""
+    pose = read_pose(path, **options)
+    joints = pose.joints
+    notes = []
+    if pose.facts.image_size != image_size:
+        (width, height), others = pose.facts.image_size, f"{image_size[0]}x{image_size[1]}"
+        why = (
+            f"its image is {width}x{height}, that of the first {others}; its coordinates stay its own pixels"
+        )
+        notes.append(Dropped(what=clip_id, why=why, note=True))
     clip = RawClip(
         clip_id=clip_id,
         subject_id=facts.subject,
@@ -247,7 +255,7 @@ def _read_file(
         joints=joints,
         label=facts.label,
     )
-    return [clip], []
+    return [clip], notes
 
 
 def import_pose(
@@ -302,6 +310,7 @@ def import_pose(
                     path,
                     clip_id,
                     table.of(clip_id),
+                    first.image_size,
                     layout=first.layout,
                     partial_points=bool(partial_points),
                     persons=persons,
