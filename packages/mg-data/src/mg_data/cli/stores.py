@@ -23,15 +23,18 @@ def info(*, console: Console, path: Path) -> StageResult:
     """Describe a store."""
     found = describe_store(path)
     taint = found["taint"]
+    # Who wrote it, and when, a store of another program need not say.
+    writer, created = (found.get(name) or "unknown" for name in ("mg_writer", "mg_created"))
+    version = found.get("mg_format_version") or found["mg_min_reader"]
     lines = [
-        f"{found['path']}: {found['mg_kind']}, format {found['mg_format_version']}, by {found['mg_writer']}",
+        f"{found['path']}: {found['mg_kind']}, format {version}, by {writer}",
         f"  clips {found['clips']}, classes {found['classes']}"
         + (f" ({found['vocabulary']})" if found["vocabulary"] else "")
         + (f", data set {found['dataset']}" if found["dataset"] else ""),
         f"  digest {found.get('mg_content_digest', 'none')}",
         f"  taint {taint['state']}: trained on {taint['trained_on']} clips, "
         f"selected on {taint['selected_on']}",
-        f"  made by {found['provenance']['command'] or 'unknown command'} at {found['mg_created']}",
+        f"  made by {found['provenance']['command'] or 'unknown command'} at {created}",
         *(f"  input {name}: {digest}" for name, digest in found["provenance"]["inputs"].items()),
         *(f"  {name} {tuple(part['shape'])} {part['dtype']}" for name, part in found["parts"].items()),
     ]

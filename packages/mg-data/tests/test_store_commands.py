@@ -1,0 +1,38 @@
+"""``mg store info|check|merge|export`` on what this package writes, and on what others may."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from mg_data.cli.console import TerminalConsole
+from mg_data.cli.stores import check, info
+
+QUIET = TerminalConsole(quiet=True)
+TEXT = h5py.string_dtype()
+
+
+def foreign(path: Path, kind: str, clip_ids: list[str], *, classes: bool = True) -> h5py.File:
+    """Begin a store of another program: it states what the format asks for and no more."""
+    file = h5py.File(path, "w", libver=("earliest", "v110"))
+    file.attrs.update({"mg_format": "mg-store", "mg_format_version": "1.0", "mg_min_reader": "1.0"})
+    file.attrs["mg_kind"] = kind
+    file.create_dataset("index/clip_id", data=np.array(clip_ids, dtype=object), dtype=TEXT)
+    if classes:
+        file.create_dataset("classes/name", data=np.array(["nod", "shrug"], dtype=object), dtype=TEXT)
+    return file
+
+
+@pytest.mark.parametrize("version", ["mg_format_version", "mg_min_reader"])
+def test_a_store_need_not_say_who_wrote_it_and_when(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "a.h5"
+    with foreign(path, "logits", ["x", "y"]) as file:
+        file["logits/values"] = np.zeros((2, 2), np.float32)
+        del file.attrs["mg_format_version" if version == "mg_min_reader" else "mg_min_reader"]
+    said = info(console=QUIET, path=path).text
+    assert f"{path}: logits, format 1.0, by unknown\n" in said
+    assert "made by unknown command at unknown" in said
+    assert "good" in check(console=QUIET, paths=[path]).text
