@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mg_data.cli.console import TerminalConsole
-from mg_data.cli.stores import check, info
+from mg_data.cli.stores import check, export, info
+from mg_data.store import write_features, write_pseudo
 
 QUIET = TerminalConsole(quiet=True)
 TEXT = h5py.string_dtype()
@@ -36,3 +37,35 @@ def test_a_store_need_not_say_who_wrote_it_and_when(tmp_path: Path, version: str
     assert f"{path}: logits, format 1.0, by unknown\n" in said
     assert "made by unknown command at unknown" in said
     assert "good" in check(console=QUIET, paths=[path]).text
+
+
+@pytest.mark.parametrize("count", [2, 0])
+def test_columns_of_a_csv_are_called_after_what_they_hold(tmp_path: Path, count: int) -> None:
+    # As many models and features as classes, so that a number of columns tells nothing.
+    write_pseudo(
+        tmp_path / "pseudo.h5",
+        clip_ids=["a", "b"][:count],
+        labels=[0, 1][:count],
+        confidence=[1.0, 0.5][:count],
+        votes=np.array([[0, 1], [1, 1]])[:count],
+        model_names=["joint", "rgb"],
+        class_names=["nod", "shrug"],
+        probs=np.array([[1.0, 0.0], [0.5, 0.5]])[:count],
+        threshold=0.5,
+        temperature=1.0,
+        round=1,
+    )
+    export(console=QUIET, path=tmp_path / "pseudo.h5", out=tmp_path / "pseudo.csv")
+    assert (tmp_path / "pseudo.csv").read_text().splitlines() == [
+        "clip_id,labels,confidence,votes:0,votes:1,probs:nod,probs:shrug",
+        "a,0,1.0,0,1,1.0,0.0",
+        "b,1,0.5,1,1,0.5,0.5",
+    ][: 1 + count]
+    write_features(
+        tmp_path / "features.h5",
+        clip_ids=["a", "b"],
+        features={"feature": np.zeros((2, 2))},
+        class_names=["nod", "shrug"],
+    )
+    export(console=QUIET, path=tmp_path / "features.h5", out=tmp_path / "features.csv")
+    assert (tmp_path / "features.csv").read_text().splitlines()[0] == "clip_id,feature:0,feature:1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,13 @@ def _csv(columns: dict[str, Any], class_names: tuple[str, ...]) -> str:
     header: list[str] = []
     parts: list[Any] = []
     for name, values in columns.items():
-        flat = np.asarray(values).reshape(len(values), -1) if len(values) else np.empty((0, 1))
-        wide = np.asarray(values).ndim > 1
-        of_classes = wide and flat.shape[1] == len(class_names)
+        array = np.asarray(values)
+        flat = array.reshape(len(array), math.prod(array.shape[1:]))
+        # Votes have a column for each model, features one for each dimension, of which there may be as many.
+        of_classes = name in ("values", "probs") and flat.shape[1] == len(class_names)
         header += (
             [f"{name}:{class_names[k] if of_classes else k}" for k in range(flat.shape[1])]
-            if wide
+            if array.ndim > 1
             else [name.removesuffix("s") if name == "clip_ids" else name]
         )
         parts.append(flat)
