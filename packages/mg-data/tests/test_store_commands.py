@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mg_data.cli.console import TerminalConsole
-from mg_data.cli.stores import check, export, info
-from mg_data.store import write_features, write_pseudo
+from mg_data.cli.stores import check, export, info, merge
+from mg_data.contract import StoreError
+from mg_data.store import open_streams, write_features, write_pseudo
 
 QUIET = TerminalConsole(quiet=True)
 TEXT = h5py.string_dtype()
@@ -69,3 +70,31 @@ def test_columns_of_a_csv_are_called_after_what_they_hold(tmp_path: Path, count:
     )
     export(console=QUIET, path=tmp_path / "features.h5", out=tmp_path / "features.csv")
     assert (tmp_path / "features.csv").read_text().splitlines()[0] == "clip_id,feature:0,feature:1"
+
+
+def streams(path: Path, clip_id: str) -> None:
+    with foreign(path, "streams", [clip_id], classes=False) as file:
+        for name, frames in (("rgb", 2), ("depth", 3)):
+            group = file.create_group(f"streams/{name}")
+            group.attrs.update({"encoding": "png8", "channels": 1})
+            group["bytes"] = np.arange(5 * frames, dtype=np.uint8)
+            group["frame_indptr"] = np.arange(frames + 1) * 5
+            group["clip_indptr"] = np.array([0, frames])
+            group["box"] = np.zeros((frames, 4), np.float32)
+
+
+def test_a_store_of_several_streams_is_checked_described_and_joined(tmp_path: Path) -> None:
+    for clip_id in ("a", "b"):
+        streams(tmp_path / f"{clip_id}.h5", clip_id)
+    assert "good" in check(console=QUIET, paths=[tmp_path / "a.h5"]).text
+    assert "/streams/depth/bytes (15,) uint8" in info(console=QUIET, path=tmp_path / "a.h5").text
+    both = tmp_path / "both.h5"
+    assert merge(console=QUIET, paths=[tmp_path / "b.h5", tmp_path / "a.h5"], out=both).data["clips"] == 2
+    assert "good" in check(console=QUIET, paths=[both]).text
+    for name, frames in (("rgb", 2), ("depth", 3)):
+        with open_streams(both, name) as store:
+            assert [len(store.frame_bytes(row)) for row in range(2)] == [frames, frames]
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["streams/depth/clip_indptr"][1] = 4
+    with pytest.raises(StoreError, match="streams/depth/clip_indptr"):
+        check(console=QUIET, paths=[tmp_path / "a.h5"])

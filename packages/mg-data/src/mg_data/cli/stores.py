@@ -15,7 +15,7 @@ from mg_data.contract.runtime import Console, StageResult
 from mg_data.store.atomic import publish, publish_text
 from mg_data.store.check import check_store, describe_store
 from mg_data.store.merge import merge_stores
-from mg_data.store.readers import open_store
+from mg_data.store.readers import open_store, open_whole
 
 _COLUMNS = ("values", "labels", "present", "names", "subject_ids", "confidence", "votes", "probs")
 
@@ -52,7 +52,7 @@ def check(*, console: Console, paths: list[Path]) -> StageResult:
 def merge(*, console: Console, paths: list[Path], out: Path, partial: bool = False) -> StageResult:
     """Join stores without common clips, such as the shards of one run."""
     digest = merge_stores(paths, out, partial=partial)
-    with open_store(out) as store:
+    with open_whole(out) as store:
         clips = len(store)
     return StageResult(
         data={"path": str(out), "clips": clips, "digest": digest, "merged": len(paths)},

@@ -13,7 +13,7 @@ from mg_data.store.attributes import attributes
 from mg_data.store.digest import content_digest
 from mg_data.store.heaps import check_heaps
 from mg_data.store.index import PathLike
-from mg_data.store.readers import open_store
+from mg_data.store.readers import open_whole
 from mg_data.store.reading import guarded, open_file
 
 # Offsets -> what they divide; a later minor version may have others.
@@ -76,7 +76,7 @@ def check_store(path: PathLike) -> str:
     """
     with contextlib.suppress(OSError):  # what cannot be opened is told by the next line
         check_heaps(path, front=None)
-    with open_store(path) as store:
+    with open_whole(path) as store:
         guarded(path, lambda: _check_lengths(store.file, path, len(store)))
         guarded(path, lambda: _check_offsets(store.file, path))
         stated = store.digest
@@ -105,7 +105,7 @@ def _describe(path: PathLike) -> dict[str, Any]:
                 parts["/" + name] = {"shape": list(item.shape), "dtype": str(item.dtype)}
 
         file.visititems(visit)
-    with open_store(path) as store:
+    with open_whole(path) as store:
         return {
             "path": str(path),
             **header,

@@ -22,7 +22,7 @@ from mg_data.contract.errors import StoreError
 from mg_data.store.attributes import attribute_names
 from mg_data.store.index import PathLike
 from mg_data.store.provenance import Provenance
-from mg_data.store.readers import open_store
+from mg_data.store.readers import open_whole
 from mg_data.store.reading import StoreFile, guarded
 from mg_data.store.taint import Taint
 from mg_data.store.writing import StoreWriter, create_store
@@ -49,7 +49,7 @@ def merge_stores(paths: Sequence[PathLike], out: PathLike, *, partial: bool = Fa
     with ExitStack() as stack:
         stores: list[StoreFile] = []
         for path in paths:
-            store = open_store(path)
+            store = open_whole(path)
             stack.callback(store.close)
             stores.append(store)
         provenance = _provenance(stores, partial)

@@ -17,6 +17,22 @@ _READERS: dict[str, type[StoreFile]] = {
 }
 
 
+class _Streams(StoreFile):
+    """All streams of a store, each found to be whole."""
+
+    kind = "streams"
+
+    def _load(self) -> None:
+        super()._load()
+        for name in sorted(self.file["streams"]):
+            StreamsStore(self.path, name).close()
+
+
+def open_whole(path: PathLike) -> StoreFile:
+    """Open a store of whatever kind for what concerns all of it; of several streams none has to be named."""
+    return _Streams(path) if store_kind(path) == "streams" else open_store(path)
+
+
 def open_store(path: PathLike) -> StoreFile:
     """Open any store with the reader of its kind."""
     return _READERS[store_kind(path)](path)
