@@ -98,3 +98,28 @@ def test_a_store_of_several_streams_is_checked_described_and_joined(tmp_path: Pa
         file["streams/depth/clip_indptr"][1] = 4
     with pytest.raises(StoreError, match="streams/depth/clip_indptr"):
         check(console=QUIET, paths=[tmp_path / "a.h5"])
+
+
+def test_what_a_later_format_adds_is_joined_where_it_can_be(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for path, rows in zip(paths, ([1.0, 2.0], [3.0, 4.0])):
+        with foreign(path, "logits", [f"{path.stem}{row}" for row in rows]) as file:
+            file["logits/values"] = np.zeros((2, 2), np.float32)
+            file["logits/weight"] = np.array(rows)
+            file.create_dataset("later/unit", data="mm", dtype=TEXT)
+            file["later/number"] = 3.5
+            file["later/table"] = np.arange(6).reshape(3, 2)
+    merge(console=QUIET, paths=paths, out=tmp_path / "both.h5")
+    assert "good" in check(console=QUIET, paths=[tmp_path / "both.h5"]).text
+    with h5py.File(tmp_path / "both.h5") as file:
+        assert file["logits/weight"][()].tolist() == [1, 2, 3, 4]
+        assert file["later/unit"].asstr()[()] == "mm"
+        assert file["later/number"][()] == 3.5
+        assert file["later/table"][()].tolist() == [[0, 1], [2, 3], [4, 5]]
+    with h5py.File(paths[1], "r+") as file:
+        file["later/number"][()] = 4.0
+    with pytest.raises(
+        StoreError, match=r"b\.h5: and .*a\.h5 hold different /later/number, which"
+    ):
+        merge(console=QUIET, paths=paths, out=tmp_path / "again.h5")
+    assert not (tmp_path / "again.h5").exists()

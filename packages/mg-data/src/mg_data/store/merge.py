@@ -57,7 +57,10 @@ def merge_stores(paths: Sequence[PathLike], out: PathLike, *, partial: bool = Fa
         _check_disjoint(stores)
         with create_store(out, stores[0].kind) as target:
             for name in _names(stores[0]):
-                _copy(stores, name, target)
+                if all(_has_rows(store, name) for store in stores):
+                    _copy(stores, name, target)
+                else:
+                    _copy_common(stores, name, target)
             _copy_group_attributes(stores[0].file, target.file)
             if "taint" in stores[0].file:
                 target.taint(Taint.union_all(store.taint for store in stores))
@@ -68,7 +71,7 @@ def merge_stores(paths: Sequence[PathLike], out: PathLike, *, partial: bool = Fa
 
 
 def _names(store: StoreFile) -> list[str]:
-    """Return the paths of all data sets with one row a clip (or a frame of one)."""
+    """Return the paths of all data sets but those that are joined in a way of their own."""
     names: list[str] = []
 
     def visit(name: str, item: Any) -> None:
@@ -77,6 +80,13 @@ def _names(store: StoreFile) -> list[str]:
 
     store.file.visititems(visit)
     return names
+
+
+def _has_rows(store: StoreFile, name: str) -> bool:
+    """Return whether a data set has one row a clip, or a frame of one; what a later format adds need not."""
+    item: h5py.Dataset = store.file[name]
+    ragged = any(offsets in item.parent for offsets in _OFFSETS)
+    return item.shape != () and (ragged or len(item) == len(store))
 
 
 def _check_disjoint(stores: Sequence[StoreFile]) -> None:
@@ -205,6 +215,19 @@ def _copy_group_attributes(source: h5py.File, target: h5py.File) -> None:
 
 def _rows(source: h5py.Dataset, begin: int, step: int) -> Any:
     return source[begin : begin + step]
+
+
+def _copy_common(stores: Sequence[StoreFile], name: str, target: StoreWriter) -> None:
+    """Write a data set that has no rows of clips, and so must be the same in all stores."""
+    first: h5py.Dataset = stores[0].file[name]
+    for store in stores[1:]:
+        if not np.array_equal(first[()], store.file[name][()]):
+            raise StoreError(
+                store.path, f"and {stores[0].path} hold different /{name}, which has no row for each clip"
+            )
+    written = target.file.create_dataset(name, data=first[()], dtype=first.dtype)
+    for key in attribute_names(first):
+        written.attrs[key] = first.attrs[key]
 
 
 def _copy(stores: Sequence[StoreFile], name: str, target: StoreWriter) -> None:
