@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -103,3 +104,30 @@ def test_labels_of_other_clips_or_of_another_class_list_are_told_of(
     write_labels(work / "swapped.csv", ["c0"], [0], CLASSES[::-1])
     with pytest.raises(DataError, match=r"swapped\.csv: class 0 is 'class 5 ü', not 'class 0 ü' as in"):
         stats(clips=work / "clips.h5", labels=work / "swapped.csv", console=QUIET)
+
+
+def test_a_split_of_another_class_list_is_not_counted(work: Path) -> None:
+    write_split(
+        work / "swapped.h5",
+        dataset="tail",
+        clip_ids=["c0"],
+        names=["train"],
+        labels=[0],
+        class_names=CLASSES[::-1],
+    )
+    with pytest.raises(DataError, match=r"swapped\.h5: lists other classes than .*clips\.h5"):
+        stats(clips=work / "clips.h5", split=work / "swapped.h5", console=QUIET)
+    given = stats(
+        clips=work / "clips.h5", labels=work / "labels.csv", split=work / "swapped.h5", console=QUIET
+    )
+    assert given.data["clips_by_class"]["train"] == [1, 0, 0, 0, 0, 0]
+
+
+def test_a_store_without_a_clip_is_said_to_have_none(work: Path) -> None:
+    with h5py.File(work / "clips.h5", "r+") as file:
+        for name in ("clip_id", "subject_id", "video_id", "start", "stop"):
+            kind = file[f"index/{name}"].dtype
+            del file[f"index/{name}"]
+            file.create_dataset(f"index/{name}", shape=(0,), dtype=kind)
+    with pytest.raises(DataError, match=r"clips\.h5: holds no clip"):
+        stats(clips=work / "clips.h5", console=QUIET)

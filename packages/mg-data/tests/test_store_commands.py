@@ -118,8 +118,6 @@ def test_what_a_later_format_adds_is_joined_where_it_can_be(tmp_path: Path) -> N
         assert file["later/table"][()].tolist() == [[0, 1], [2, 3], [4, 5]]
     with h5py.File(paths[1], "r+") as file:
         file["later/number"][()] = 4.0
-    with pytest.raises(
-        StoreError, match=r"b\.h5: and .*a\.h5 hold different /later/number, which"
-    ):
+    with pytest.raises(StoreError, match=r"b\.h5: and .*a\.h5 hold different /later/number, which"):
         merge(console=QUIET, paths=paths, out=tmp_path / "again.h5")
     assert not (tmp_path / "again.h5").exists()

@@ -23,6 +23,11 @@ def _class_counts(
     truth = np.full(len(store), -1, np.int64)
     if split is not None:
         known = read_split(split)
+        if labels is None and known.class_names != store.class_names:
+            raise DataError(
+                f"{split}: lists other classes than {store.path}, so its labels are not those of the store; "
+                "divide these clips anew, or give --labels"
+            )
         rows = store.rows(known.clip_ids)
         parts[:] = "none"
         parts[rows] = known.names
@@ -90,9 +95,12 @@ def stats(
     With a split alone the target has no class counts: the split does not know them.
 
     Raises:
-        UsageError: ``plot`` without labels and split. DataError: labels of another class list.
+        UsageError: ``plot`` without labels and split.
+        DataError: labels, or a split without them, of another class list; a store without a clip.
     """
     store = open_clips(clips)
+    if not len(store):
+        raise DataError(f"{clips}: holds no clip")
     if plot is not None and labels is None and split is None:
         raise UsageError("data stats --plot draws class counts: give --labels or --split too")
     frames = store.stop - store.start
