@@ -12,6 +12,7 @@ from typing import Any
 import pluggy
 import pytest
 
+from mg_data.cli.records import HOMES
 from mg_data.contract import CommandSpec, DatasetSpec, LossSpec, PluginError, StageSpec, hookimpl
 from mg_data.contract.version import PROJECT_NAME
 from mg_data.plugins.loading import PluginInfo, _discover, _identity, load_plugins, normalise
@@ -387,3 +388,14 @@ def test_a_factory_may_be_a_method() -> None:
 
 def test_the_manager_is_that_of_the_project() -> None:
     assert isinstance(load_plugins()[0], pluggy.PluginManager)
+
+
+def test_every_command_of_a_sibling_names_its_home() -> None:
+    known = use_plugins()
+    owned = [(spec.path[0], known.owners[kind, name]) for kind in ("stages", "commands") for name, spec in
+             getattr(known, kind).items()]  # fmt: skip
+    groups = {word for word, owner in owned if owner == "mg-data"}
+    siblings = {"mg-skeleton", "mg-rgb", "mg-adapt", "mg-fusion"}
+    found = {word: owner for word, owner in owned if owner in siblings and word not in groups}
+    installed = {info.distribution for info in known.plugins if info.status == "loaded"}
+    assert found == {word: owner for word, owner in HOMES.items() if owner in installed}
