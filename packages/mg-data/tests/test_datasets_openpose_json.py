@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mg_data.cli.console import TerminalConsole
 from mg_data.contract import DataError, DatasetImport, RawClip, UsageError
 from mg_data.datasets.openpose.importer import import_openpose, open_frames, read_recording
+from mg_data.prepare.importing import import_data
 
 pytest.importorskip("orjson")
 pytest.importorskip("scipy")
@@ -184,6 +186,22 @@ def test_without_a_video_the_size_is_taken_from_the_points_and_said(tmp_path: Pa
     assert "taken as 1920x901, the extremes of the points (state it with image_size)" in data.dropped[0].why
     assert import_openpose(tmp_path, image_size="1920x1080").image_size == (1920, 1080)
     assert not import_openpose(tmp_path, image_size="1920x1080").dropped
+
+
+def test_the_reason_is_what_was_met_and_a_size_is_not_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "in" / "empty", 0, [])
+    wanted = {"name": "openpose", "source": tmp_path / "in", "out": tmp_path / "c.h5", "keep_going": True}
+    with pytest.raises(DataError, match=r"imported, the first reason: empty: .*nobody is in any of its"):
+        import_data(**wanted, console=TerminalConsole())
+    write(tmp_path / "in" / "full", 0, [body(100, 300)])
+    result = import_data(**wanted, console=TerminalConsole())
+    assert [item["what"] for item in result.data["dropped"]] == ["empty"]
+    assert [item["what"] for item in result.data["notes"]] == ["image size"]
+    said = capsys.readouterr().err
+    assert "left out empty: " in said
+    assert "warning: image size: unknown, as there is no video" in said
 
 
 def write_video(path: Path, width: int, height: int, frames: int = 4) -> None:

@@ -228,6 +228,7 @@ def import_data(
         key_of=lambda unit: fingerprint([config, about, unit.name], unit.files),
     )
     tally = _Tally()
+    said = len(data.dropped)
     total = sum(unit.clips for unit in units) if data.sources else data.total
     # Both are whole before either gets its name, the labels first: to --resume the store says that all is
     # done.
@@ -246,7 +247,9 @@ def import_data(
             bar.advance(steps)
         dropped = [*data.dropped, *work.dropped]
         if not tally.clip_ids:
-            lost = [item for item in dropped if not item.note]
+            # What the import met comes before what the importer said of the tree as a whole.
+            met = [*work.dropped, *data.dropped[said:], *data.dropped[:said]]
+            lost = [item for item in met if not item.note]
             why = f", the first reason: {lost[0].what}: {lost[0].why}" if lost else ""
             raise DataError(f"{source}: not one clip of '{name}' could be imported{why}")
         if labels_file is not None:

@@ -205,7 +205,7 @@ def import_clips(
             told_by = root_path
         else:
             why = "unknown: no video lies beside the keypoints (say where the videos are with root)"
-            notes.append(Dropped(what="image size", why=why))
+            notes.append(Dropped(what="image size", why=why, note=True))
     return DatasetImport(
         class_names=table.class_names,
         vocabulary=name,

@@ -321,7 +321,7 @@ def _found_size(
         extreme = np.maximum(extreme, seen[:, :2].max(axis=0, initial=0))
     width, height = (int(value) for value in np.clip(np.floor(extreme) + 1, 1, 99_999))
     why = f"unknown, as there is no video: taken as {width}x{height}, the extremes of the points"
-    notes.append(Dropped(what="image size", why=f"{why} (state it with image_size)"))
+    notes.append(Dropped(what="image size", why=f"{why} (state it with image_size)", note=True))
     return (width, height), None
 
 

@@ -392,5 +392,5 @@ def _notes(
     if len(sizes) > 1:
         (width, height), count = sizes.most_common(1)[0]
         why = f"they differ from {width}x{height}; their coordinates stay pixels of their own images"
-        notes.append(Dropped(what=f"the image size of {len(found) - count} clip(s)", why=why))
+        notes.append(Dropped(what=f"the image size of {len(found) - count} clip(s)", why=why, note=True))
     return notes
