@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,13 @@ def test_a_video_without_a_label_csv_is_said_or_is_a_whole_video(tmp_path: Path)
     assert not data.dropped
     frames = open_frames(tmp_path, "rgb")
     assert frames.video_path("0002") == tmp_path / "new" / "0002" / "0002.mp4"
+    for video_id in ("0001", "0002"):
+        write_video(tmp_path / "old", video_id, "1,0,4\n")
+        (tmp_path / "old" / video_id / f"{video_id}_label.csv").unlink()
+        with pytest.raises(DataError, match=rf"video '{video_id}' is there twice: .*(new|train).* and .*old"):
+            import_imigue(tmp_path, whole=True, image_size="720x1280")
+        assert len(import_imigue(tmp_path).dropped) == 2
+        shutil.rmtree(tmp_path / "old")
 
 
 @pytest.mark.parametrize("whole", [False, True])

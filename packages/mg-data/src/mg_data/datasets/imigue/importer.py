@@ -6,7 +6,7 @@ keypoints of all frames, ``<vid>.mp4`` the frames. The folders lie in the source
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -82,8 +82,19 @@ def _files(source: Path, ending: str) -> Iterator[tuple[str, Path]]:
 
 def _video_folders(source: Path) -> dict[str, Path]:
     """Return video id -> folder for every video with a label csv."""
-    folders: dict[str, Path] = {}
-    for video_id, folder in _files(source, "_label.csv"):
+    return _add_folders(source, {}, _files(source, "_label.csv"))
+
+
+def _add_folders(
+    source: Path, folders: dict[str, Path], found: Iterable[tuple[str, Path]]
+) -> dict[str, Path]:
+    """Return the folders with further ones.
+
+    Raises:
+        DataError: two folders of one video.
+    """
+    folders = dict(folders)
+    for video_id, folder in found:
         if video_id in folders:
             raise DataError(f"{source}: video '{video_id}' is there twice: {folders[video_id]} and {folder}")
         folders[video_id] = folder
@@ -272,12 +283,12 @@ def import_imigue(
         raise UsageError("imigue: options whole and ids exclude each other: leave one out")
     layout, ending, _ = KEYPOINT_FILES[keypoints]
     folders = _video_folders(source)
-    unlabelled: dict[str, Path] = {}
-    for video_id, folder in _files(source, ending):
-        if video_id not in folders:
-            unlabelled.setdefault(video_id, folder)
+    labelled = frozenset(folders)
+    unlabelled = [
+        (video_id, folder) for video_id, folder in _files(source, ending) if folders.get(video_id) != folder
+    ]
     if whole:
-        folders |= unlabelled
+        folders = _add_folders(source, folders, unlabelled)
     if not folders:
         wanted_file = f"<vid>_label.csv or <vid>{ending}" if whole else "<vid>_label.csv"
         raise DataError(f"{source}: holds no video (wanted folders <vid> with {wanted_file})")
@@ -295,7 +306,7 @@ def import_imigue(
     counts = {
         video_id: len(read_label_csv(folder / f"{video_id}_label.csv", labels))
         for video_id, folder in folders.items()
-        if not whole or video_id not in unlabelled
+        if video_id in labelled
     }
     wanted: frozenset[str] | None = None
     if ids_file is not None:
@@ -373,7 +384,7 @@ def import_imigue(
             *notes,
             *(
                 Dropped(what=str(folder), why=f"has no {video_id}_label.csv, which would list its clips")
-                for video_id, folder in unlabelled.items()
+                for video_id, folder in unlabelled
                 if wanted is None
             ),
             *(
