@@ -368,6 +368,7 @@ def test_what_is_no_file_does_not_block(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"keypoints": "hands"}, "option keypoints is 'hands', wanted one of: all, body"),
+        ({"keypoints": ["body"]}, r"option keypoints is '\['body'\]', wanted one of: all, body"),
         ({"persons": 0}, "option persons is '0', wanted a whole number from 1 to 32"),
         ({"persons": "two"}, "option persons is 'two'"),
         ({"image_size": "720p"}, "option image_size is '720p', wanted WIDTHxHEIGHT"),

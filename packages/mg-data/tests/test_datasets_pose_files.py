@@ -278,8 +278,12 @@ def test_options_are_checked(tmp_path: Path) -> None:
     (tmp_path / "a.pose").write_bytes(openpose_file())
     with pytest.raises(UsageError, match="option layout is 'coco-17', wanted one of: openpose-137"):
         import_pose(tmp_path, layout="coco-17")
-    with pytest.raises(UsageError, match="option persons is 0"):
-        import_pose(tmp_path, persons=0)
+    with pytest.raises(UsageError, match=r"option layout is '\['body-25'\]', wanted one of"):
+        import_pose(tmp_path, layout=["body-25"])  # type: ignore[arg-type]
+    for persons in (0, True, 1.5, 17):
+        wanted = f"option persons is {persons}, wanted a whole number from 1 to 16"
+        with pytest.raises(UsageError, match=wanted):
+            import_pose(tmp_path, persons=persons)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="holds no point of layout mediapipe-holistic"):
         import_pose(tmp_path, layout="mediapipe-holistic")
 

@@ -27,6 +27,12 @@ def stated_size(dataset: str, text: str) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
+def check_whole(dataset: str, name: str, value: object, low: int, high: int) -> None:
+    """Raise UsageError unless an option is a whole number within limits; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UsageError(f"{dataset}: option {name} is {value!r}, wanted a whole number from {low} to {high}")
+
+
 def check_size(
     path: Path | None,
     found: tuple[int, int],

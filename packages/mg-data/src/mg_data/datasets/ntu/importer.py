@@ -12,6 +12,7 @@ from mg_data.datasets.clips.facts import ClipFactsTable, name_files, read_clip_f
 from mg_data.datasets.clips.table import MAX_UNNAMED_CLASSES
 from mg_data.datasets.ntu.joint_files import ENDINGS, read_joint_file, read_label
 from mg_data.datasets.ntu.skeleton import keep_persons, read_skeleton
+from mg_data.datasets.options import check_whole
 
 #: number of keypoints -> layout, where it is not stated
 LAYOUTS = {20: "kinect-20", 25: "ntu-25"}
@@ -191,8 +192,7 @@ def import_ntu(
         UsageError: an option's value is unknown. PluginError: no such layout.
         DataError: no file, a class out of range, or a table that cannot be used.
     """
-    if isinstance(persons, bool) or not isinstance(persons, int) or not 1 <= persons <= MAX_PERSONS:
-        raise UsageError(f"ntu: option persons is {persons!r}, wanted a whole number from 1 to {MAX_PERSONS}")
+    check_whole("ntu", "persons", persons, 1, MAX_PERSONS)
     source = Path(source)
     files, dropped = _files(source)
     chosen, points, columns = _choose_layout(files, str(layout))

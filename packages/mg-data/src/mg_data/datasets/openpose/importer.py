@@ -57,7 +57,7 @@ class _Settings:
     max_gap: int = 300
 
     def __post_init__(self) -> None:
-        if self.keypoints not in KEYPOINTS:
+        if self.keypoints not in tuple(KEYPOINTS):  # a list in its place cannot be looked up
             raise _wrong("keypoints", self.keypoints, f"one of: {', '.join(KEYPOINTS)}")
         if type(self.persons) is not int or not 1 <= self.persons <= 32:
             raise _wrong("persons", self.persons, "a whole number from 1 to 32")

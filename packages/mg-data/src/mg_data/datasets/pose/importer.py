@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mg_data.contract import ClipSource, DataError, DatasetImport, Dropped, RawClip, UsageError
 from mg_data.datasets.clips.facts import ClipFacts, name_files, read_clip_facts
+from mg_data.datasets.options import check_whole
 from mg_data.datasets.pose.header import Component, PoseClaims, read_claims
 from mg_data.prepare.extras import require
 
@@ -109,7 +110,7 @@ def _choose_layout(path: Path, components: tuple[Component, ...], layout: str) -
 
 def _match(path: Path, claims: PoseClaims, layout: str) -> PoseFacts:
     """Find each keypoint of the layout among the file's points, by name where names are settled."""
-    if layout and layout not in LAYOUT_COMPONENTS:
+    if layout and layout not in tuple(LAYOUT_COMPONENTS):  # a list in its place cannot be looked up
         raise UsageError(f"pose: option layout is '{layout}', wanted one of: {', '.join(LAYOUT_COMPONENTS)}")
     name = _choose_layout(path, claims.components, layout)
     offsets: dict[str, int] = {}
@@ -282,8 +283,7 @@ def import_pose(
         DataError: no file, none that can be read, or the csv cannot be used.
     """
     require("pose", "pose_format", extra="pose")
-    if not isinstance(persons, int) or not 1 <= persons <= 16:
-        raise UsageError(f"pose: option persons is {persons!r}, wanted a whole number from 1 to 16")
+    check_whole("pose", "persons", persons, 1, 16)
     source = Path(source)
     paths = sorted(source.rglob("*.pose")) if source.is_dir() else []
     if not paths:

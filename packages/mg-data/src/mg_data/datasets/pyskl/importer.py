@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mg_data.contract import DataError, DatasetImport, Dropped, RawClip, UsageError
 from mg_data.datasets.clips.table import MAX_UNNAMED_CLASSES, choose_file, read_class_names
+from mg_data.datasets.options import check_whole
 from mg_data.pickles import PickledArray, load_pickle
 
 #: (number of keypoints, number of coordinates) -> layout
@@ -287,10 +288,7 @@ def import_pyskl(
         DataError: no pickle, or one with anything else in it than described; no usable annotation.
     """
     source = Path(source)
-    if isinstance(persons, bool) or not isinstance(persons, int) or not 0 <= persons <= MAX_PERSONS:
-        raise UsageError(
-            f"pyskl: option persons is {persons!r}, wanted a whole number from 0 to {MAX_PERSONS}"
-        )
+    check_whole("pyskl", "persons", persons, 0, MAX_PERSONS)
     if not source.is_file():
         raise DataError(f"{source}: is no file (wanted an annotation pickle)")
     table = choose_file("pyskl", "table_out", table_out)
