@@ -21,7 +21,7 @@ from mg_data.prepare.crop import crop
 from mg_data.prepare.importing import import_data
 from mg_data.prepare.parallel import Shard
 from mg_data.prepare.synth import synth
-from mg_data.store import open_clips, open_streams
+from mg_data.store import ClipsWriter, open_clips, open_streams
 from mg_data.store.merge import merge_stores
 from mg_data.video.codec import decode_frame, decode_physical, encode_frame
 from mg_data.video.crop import crop_frame, frame_choice, frame_extremes, visible_points
@@ -299,6 +299,36 @@ def test_a_video_that_is_missing_ends_the_run_or_is_left_out_by_name(work: Path,
     with pytest.raises(DataError, match="not one clip could be cropped, the first reason: clip"):
         crop(**arguments(tree, out=tmp_path / "c.h5", keep_going=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["work"]
+
+
+def test_a_clip_without_keypoints_of_all_its_frames_gets_no_box_a_frame(work: Path, tmp_path: Path) -> None:
+    with open_clips(work / "clips.h5") as store:
+        writer = ClipsWriter(
+            tmp_path / "few.h5",
+            dataset=store.dataset,
+            class_names=store.class_names,
+            layout=store.layout,
+            image_size=store.image_size,
+        )
+        with writer:
+            for row, clip_id in enumerate(store.clip_ids):
+                writer.add(
+                    clip_id=clip_id,
+                    subject_id="",
+                    video_id=store.video_ids[row],
+                    start=store.start[row],
+                    stop=store.stop[row],
+                    joints=store.joints(row)[: 3 if row == 0 else None],
+                )
+        first, length = str(store.clip_ids[0]), int(store.stop[0] - store.start[0])
+        options = arguments(work, clips=tmp_path / "few.h5", out=tmp_path / "c.h5", max_frames=2)
+        why = rf"clip '{first}' has keypoints of 3 frames and a span of {length}: no box for each frame"
+        with pytest.raises(DataError, match=why):
+            crop(**options, box="frame")
+        result = crop(**options, box="frame", keep_going=True)
+        assert [item["what"] for item in result.data["dropped"]] == [first]
+        assert set(open_streams(tmp_path / "c.h5").clip_ids) == set(store.clip_ids) - {first}
+        assert crop(**options).data["clips"] == len(store)
 
 
 def test_a_clip_longer_than_its_video_is_named_with_what_there_is(work: Path, tmp_path: Path) -> None:

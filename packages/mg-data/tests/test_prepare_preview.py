@@ -75,6 +75,18 @@ def test_a_sheet_shows_the_named_clips_with_boxes_and_skeletons(work: Path, tmp_
     assert image.shape[1] >= 3 * 128
 
 
+def test_frames_without_keypoints_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "few.h5"
+    with ClipsWriter(
+        path, dataset="synthetic", class_names=("one",), layout="body-25", image_size=(64, 48)
+    ) as writer:
+        joints = np.ones((3, 1, 25, 3), np.float32)
+        writer.add(clip_id="c", subject_id="s", video_id="v", start=0, stop=5, joints=joints)
+    with pytest.raises(DataError, match=r"few\.h5: clip 'c' has keypoints of 3 of its 5 frames"):
+        preview(clips=path, out=tmp_path / "a.mp4", console=QUIET)
+    assert not (tmp_path / "a.mp4").exists()
+
+
 def test_without_the_raw_tree_the_skeleton_stands_on_a_blank_canvas(work: Path, tmp_path: Path) -> None:
     for layout in ("", "openpose-68", "coco-wholebody-133"):
         preview(

@@ -128,12 +128,19 @@ def _boxes(
 
 
 def gather(store: ClipsStore, row: int, frames: int, crops: StreamsStore | None, look: Look) -> ClipView:
-    """Return what is drawn of a row: ``frames`` evenly spaced ones, or all of them for 0."""
+    """Return what is drawn of a row: ``frames`` evenly spaced ones, or all of them for 0.
+
+    Raises:
+        DataError: there are no keypoints of a frame.
+    """
     length = int(store.stop[row] - store.start[row])
     numbers = frame_choice(length, frames)
     joints = boxes = None
     if look.layout is not None:
         joints = store.joints(row)
+        if numbers[-1] >= len(joints):
+            what = f"clip '{store.clip_ids[row]}' has keypoints of {len(joints)} of its {length} frames"
+            raise DataError(f"{store.path}: {what}")
         boxes = _boxes(store, row, numbers, joints, crops, look)
         joints = joints[numbers]
         if look.layout.name != store.layout:

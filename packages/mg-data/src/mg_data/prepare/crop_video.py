@@ -269,6 +269,14 @@ def _reason(job: VideoJob, clip: ClipJob, error: DataError) -> str:
     return f"{wanted} cannot be cropped: {error}"
 
 
+def _without_boxes(clip: ClipJob) -> str:
+    """Return why a clip's frames have no box each, or "": a store of another program may lack keypoints."""
+    if clip.extent is None or clip.extent.ndim == 1 or len(clip.extent) == clip.stop - clip.start:
+        return ""
+    found, wanted = len(clip.extent), clip.stop - clip.start
+    return f"has keypoints of {found} frames and a span of {wanted}: no box for each frame (use --box clip)"
+
+
 def crop_video(job: VideoJob) -> CroppedVideo:
     """Decode one video forward and cut, resize and encode the frames of all its clips.
 
@@ -283,12 +291,17 @@ def crop_video(job: VideoJob) -> CroppedVideo:
     # The C library hands memory back to the system, and takes it anew page by page, for every frame, until
     # it has once seen a block freed that is larger than what a frame needs. This one is never touched.
     np.empty(_SPARE_BYTES, np.uint8)
-    cutters = [_Cutter(job, clip) for clip in job.clips]
+    bare = {clip.clip_id: why for clip in job.clips if (why := _without_boxes(clip))}
+    dropped = [Dropped(what=clip_id, why=f"clip '{clip_id}' {why}") for clip_id, why in bare.items()]
+    if bare and not job.keep_going:
+        raise DataError(dropped[0].why)
+    cutters = [_Cutter(job, clip) for clip in job.clips if clip.clip_id not in bare]
+    if not cutters:
+        return CroppedVideo([], None, dropped)
     users: dict[int, list[_Cutter]] = {}
     for cutter in cutters:
         for number in cutter.numbers.tolist():
             users.setdefault(number, []).append(cutter)
-    dropped: list[Dropped] = []
     try:
         source = open_source(job.opener, job.root, job.options.base)
         for number, frame in _frames(source, job.video_id, np.array(sorted(users), np.int64)):
@@ -298,7 +311,7 @@ def crop_video(job: VideoJob) -> CroppedVideo:
         unfinished = [cutter.clip for cutter in cutters if not cutter.done]
         if not job.keep_going:
             raise DataError(_reason(job, unfinished[0], error)) from error
-        dropped = [Dropped(what=clip.clip_id, why=_reason(job, clip, error)) for clip in unfinished]
+        dropped += [Dropped(what=clip.clip_id, why=_reason(job, clip, error)) for clip in unfinished]
     finished = [cutter for cutter in cutters if cutter.done]
     return CroppedVideo(
         [cutter.result() for cutter in finished], finished[0].form if finished else None, dropped
