@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mg_data.contract import DataError
+from mg_data.drawing.clip import ClipView, Look, draw_frame
 from mg_data.drawing.layout_plot import plot_layout
 from mg_data.drawing.sheet import Tile, contact_sheet, printable, write_video
 from mg_data.drawing.skeleton import (
@@ -145,3 +146,25 @@ def test_a_layout_without_a_figure_is_plotted_from_its_graph(tmp_path: Path) -> 
     pytest.importorskip("matplotlib")
     plot_layout(replace(BODY, figure=()), tmp_path / "out.png")
     assert cv2.imread(str(tmp_path / "out.png")) is not None
+
+
+def test_without_an_image_size_the_heatmap_is_that_of_the_frame() -> None:
+    joints = _points(right_wrist=(48, 12, 1))[None, None]
+    clip = ClipView(
+        clip_id="c",
+        video_id="v",
+        start=0,
+        stop=1,
+        numbers=np.zeros(1, np.int64),
+        joints=joints,
+        boxes=np.array([[0.0, 0.0, 64.0, 64.0]]),
+        boxes_of_frames=True,
+    )
+    drawn = [
+        draw_frame(_black(64, 64), clip, 0, Look(layout=BODY, image_size=size, size=64, heatmap=True))
+        for size in ((0, 0), (64, 64))
+    ]
+    np.testing.assert_array_equal(*drawn)
+    row, column = np.unravel_index(drawn[0][:, 64:].sum(axis=2).argmax(), (64, 64))
+    assert abs(row - 12) <= 1
+    assert abs(column - 48) <= 1

@@ -188,7 +188,7 @@ def draw_frame(frame: NDArray[np.uint8], clip: ClipView, index: int, look: Look)
     if look.layout is not None and clip.joints is not None:
         people = clip.joints[index]
         if look.heatmap:
-            beside = [_heatmap(people, clip, index, look, high)]
+            beside = [_heatmap(people, clip, index, look, known, high)]
         for points in people if look.skeleton else ():
             image = draw_skeleton(
                 image,
@@ -202,7 +202,7 @@ def draw_frame(frame: NDArray[np.uint8], clip: ClipView, index: int, look: Look)
 
 
 def _heatmap(
-    people: NDArray[np.float32], clip: ClipView, index: int, look: Look, high: int
+    people: NDArray[np.float32], clip: ClipView, index: int, look: Look, known: tuple[int, int], high: int
 ) -> NDArray[np.uint8]:
     """Return (high, high, 3): the projection of the keypoints' maps in the box, black to yellow."""
     import cv2
@@ -210,7 +210,7 @@ def _heatmap(
     assert look.layout is not None
     pixels, seen = to_pixels(people, look.layout, camera=look.camera, min_confidence=look.min_confidence)
     strength = people[..., 2].astype(np.float64) if look.layout.dims == "xy" else np.ones(seen.shape)
-    box = np.array([0.0, 0.0, *look.image_size])
+    box = np.array([0.0, 0.0, *known])
     if clip.boxes is not None and not clip.boxes_of_frames:
         box = clip.boxes[index]
     cells = heatmap_projection(pixels, strength * seen, box)
