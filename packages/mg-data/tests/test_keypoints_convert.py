@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 
-from mg_data.contract import DataError
+from mg_data.contract import DataError, LayoutSpec, hookimpl
 from mg_data.keypoints import _face_mesh as mesh
 from mg_data.keypoints.convert import convert, correspondence
-from mg_data.keypoints.layouts import LAYOUTS, find_layout
+from mg_data.keypoints.layouts import LAYOUTS, find_layout, select
+from mg_data.plugins import use_plugins
 
 
 def _figure(name: str) -> np.ndarray:
@@ -107,3 +110,30 @@ def test_kinect_keeps_the_neck_of_ntu_apart_from_the_middle_of_the_shoulders() -
         "neck", "left_hand_tip", "left_thumb", "right_hand_tip", "right_thumb",
     ]  # fmt: skip
     assert len(correspondence("ntu-25", "kinect-20").taken) == 20
+
+
+@pytest.mark.parametrize("layout", [layout.name for layout in LAYOUTS if layout.source] + ["theirs-5"])
+def test_a_selection_is_made_by_its_columns_whatever_its_points_are_called(layout: str) -> None:
+    columns = (1, 5, 6, 2, 3)  # of body-25
+    theirs = LayoutSpec(
+        name="theirs-5",
+        summary="neck and arms",
+        names=("hals", "schulter l", "ellbogen l", "schulter r", "ellbogen r"),
+        edges=((0, 1), (1, 2), (0, 3), (3, 4)),
+        pairs=((1, 3), (2, 4)),
+        centre=0,
+        parents=(0, 0, 1, 0, 3),
+        source="body-25",
+        columns=columns,
+    )
+    plugin = ModuleType("theirs")
+    plugin.mg_register_layouts = hookimpl(lambda: [theirs])  # type: ignore[attr-defined]
+    use_plugins(plugin)
+    try:
+        spec = find_layout(layout)
+        joints = np.random.default_rng(0).random((2, len(find_layout(spec.source).names), 3), np.float32)
+        np.testing.assert_array_equal(convert(joints, spec.source, layout), select(joints, spec))
+        whole = np.random.default_rng(0).random((2, 137, 3), np.float32)
+        np.testing.assert_array_equal(convert(whole, "openpose-137", "theirs-5"), whole[:, list(columns)])
+    finally:
+        use_plugins()

@@ -1,7 +1,8 @@
 """Keypoints of one layout as those of another, where points correspond. Pure functions.
 
 Points correspond by anatomical name: the layouts of this package name the same point the same way, and a
-plugin's layout takes part as far as its names do.
+plugin's layout takes part as far as its names do. A layout that is a selection of another one is made by its
+columns.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mg_data.contract.errors import DataError
 from mg_data.contract.specs import LayoutSpec
 from mg_data.keypoints._face_mesh import LANDMARKS_68
 from mg_data.keypoints._figure import FACE_68_NAMES
-from mg_data.keypoints.layouts import find_layout
+from mg_data.keypoints.layouts import columns_from, find_layout, made_of
 from mg_data.keypoints.transform import present_points
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def correspondence(source: str | LayoutSpec, target: str | LayoutSpec) -> Corres
     MediaPipe's face mesh gives the 68 landmarks of the face (the jaw only roughly: its outline follows the
     image where the landmarks follow the bone). A wrist and the root of a hand are one place, and so are the
     big toe and MediaPipe's foot index. A neck and a middle of the hips that the source lacks are half-way
-    between the shoulders and the hips.
+    between the shoulders and the hips. Of a layout that is a selection of ``source`` the columns decide.
 
     Raises:
         DataError: pixels against metres, or fewer than ``MIN_COMMON`` points in common.
@@ -93,6 +94,11 @@ def correspondence(source: str | LayoutSpec, target: str | LayoutSpec) -> Corres
         raise DataError(
             f"keypoints of layout {have.name!r} ({have.dims}) cannot become {want.name!r} ({want.dims}): "
             "pixels and metres do not convert; project them by the store's camera, or choose another layout"
+        )
+    if made_of(want, have.name):  # its columns say where its points come from, whatever it calls them
+        columns = columns_from(want, have.name).tolist()
+        return Correspondence(
+            source=have.name, target=want.name, taken=dict(enumerate(columns)), derived={}, missing=()
         )
     at = {name: point for point, name in enumerate(have.names)}
     # Where a layout has both, its neck is a place of its own, above the middle of the shoulders.
