@@ -12,11 +12,12 @@ import pytest
 from mg_data.cli.console import TerminalConsole
 from mg_data.cli.main import run
 from mg_data.contract import DataError, StoreError, UsageError
+from mg_data.drawing.clip import choose_look, gather
 from mg_data.prepare.crop import crop
 from mg_data.prepare.importing import import_data
 from mg_data.prepare.preview import preview
 from mg_data.prepare.synth import synth
-from mg_data.store import ClipsWriter, Provenance, open_clips
+from mg_data.store import ClipsWriter, Provenance, open_clips, open_streams
 
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("av")
@@ -73,6 +74,30 @@ def test_a_sheet_shows_the_named_clips_with_boxes_and_skeletons(work: Path, tmp_
     image = cv2.imread(str(tmp_path / "a.png"))
     assert image.shape[:2] == (result.data["height"], result.data["width"])
     assert image.shape[1] >= 3 * 128
+
+
+def test_the_box_is_the_one_that_would_be_cut(work: Path, tmp_path: Path) -> None:
+    path = tmp_path / "jump.h5"
+    with open_clips(work / "clips.h5") as store:
+        facts = {"dataset": store.dataset, "class_names": store.class_names, "layout": store.layout}
+        with ClipsWriter(path, image_size=store.image_size, **facts) as writer:
+            for row, clip_id in enumerate(store.clip_ids):
+                joints = store.joints(row)
+                joints[5, 0, 0] = 1, 1, 1  # the tracker lost a point for a frame
+                writer.add(
+                    clip_id=clip_id,
+                    subject_id="",
+                    video_id=store.video_ids[row],
+                    start=store.start[row],
+                    stop=store.stop[row],
+                    joints=joints,
+                )
+    crop(clips=path, root=work / "corpus", out=tmp_path / "c.h5", size=32, max_frames=1, console=QUIET)
+    with open_clips(path) as clips, open_streams(tmp_path / "c.h5") as crops:
+        look = choose_look(clips)
+        for row, clip_id in enumerate(clips.clip_ids):
+            boxes = gather(clips, row, 2, None, look).boxes
+            np.testing.assert_array_equal(boxes, np.repeat(crops.boxes(crops.rows([clip_id])[0]), 2, axis=0))
 
 
 def test_frames_without_keypoints_are_told(tmp_path: Path) -> None:

@@ -21,7 +21,14 @@ from mg_data.drawing.skeleton import (
 from mg_data.keypoints.convert import convert
 from mg_data.keypoints.layouts import find_layout
 from mg_data.store import ClipsStore, StreamsStore
-from mg_data.video.crop import Camera, frame_choice, keypoint_extremes, square_box
+from mg_data.video.crop import (
+    Camera,
+    clip_extremes,
+    frame_choice,
+    square_box,
+    steady_points,
+    visible_points,
+)
 
 _CANVAS_GREY = 40
 
@@ -123,7 +130,9 @@ def _boxes(
         )
     if joints is None:
         return None
-    extremes = keypoint_extremes(joints, store.columns, look.camera, look.min_confidence)
+    # As mg data crop cuts by default: keypoints that jump for a frame or two are passed over.
+    points = visible_points(joints, store.columns, look.camera, look.min_confidence)
+    extremes = None if points is None else clip_extremes(steady_points(points))
     return None if extremes is None else np.repeat(square_box(extremes)[None], len(numbers), axis=0)
 
 
