@@ -47,7 +47,7 @@ def _read_protocol(
             raise UsageError(f"the protocol must be a table, found {type(protocol_json).__name__}")
         return protocol_json, Path(), "protocol"
     try:
-        return tomllib.loads(protocol.read_text(encoding="utf-8")), protocol.parent, str(protocol)
+        return tomllib.loads(protocol.read_text(encoding="utf-8-sig")), protocol.parent, str(protocol)
     except OSError as error:
         raise UsageError(f"{protocol}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
