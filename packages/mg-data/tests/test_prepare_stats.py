@@ -11,6 +11,8 @@ import pytest
 from mg_data.cli.console import TerminalConsole
 from mg_data.contract import DataError, UsageError
 from mg_data.labels import write_labels
+from mg_data.prepare.crop import crop
+from mg_data.prepare.preview import preview
 from mg_data.prepare.stats import bands, imbalance_ratio, stats
 from mg_data.store import ClipsWriter, write_split
 
@@ -131,3 +133,8 @@ def test_a_store_without_a_clip_is_said_to_have_none(work: Path) -> None:
             file.create_dataset(f"index/{name}", shape=(0,), dtype=kind)
     with pytest.raises(DataError, match=r"clips\.h5: holds no clip"):
         stats(clips=work / "clips.h5", console=QUIET)
+    pytest.importorskip("cv2")
+    pytest.importorskip("av")
+    for command, out in ((preview, "look.png"), (crop, "crops.h5")):
+        with pytest.raises(DataError, match=r"clips\.h5: holds no clip"):
+            command(clips=work / "clips.h5", root=work, out=work / out, console=QUIET)

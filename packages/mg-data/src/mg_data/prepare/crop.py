@@ -234,6 +234,8 @@ def crop(
     _check_options(config)
     part = Shard.parse(shard)
     store = open_clips(clips)
+    if not len(store):
+        raise DataError(f"{clips}: holds no clip")
     spec: DatasetSpec = registry().dataset_of(store.dataset)
     options = CropOptions(
         stream, base_stream(spec, stream), _crop_size(shape, size), margin, padding, quality

@@ -124,6 +124,8 @@ def preview(
     if is_video:
         require("data preview", "av")
     store = open_clips(clips)
+    if not len(store):
+        raise DataError(f"{clips}: holds no clip")
     boxes = open_streams(crops) if crops is not None else None
     source = _open_source(store, root, stream, boxes)
     look = choose_look(store, layout=layout, size=size, min_confidence=min_confidence, heatmap=heatmap)
