@@ -18,7 +18,7 @@ import pytest
 from mg_data.cli.console import TerminalConsole
 from mg_data.cli.main import run as command
 from mg_data.contract import ClipSource, DataError, DatasetImport, RawClip, StoreError, UsageError
-from mg_data.labels import join_labels, read_labels
+from mg_data.labels import join_labels, read_labels, write_labels
 from mg_data.plugins import registry
 from mg_data.prepare.importing import _clips, import_data
 from mg_data.prepare.parallel import Shard, Work
@@ -117,6 +117,21 @@ def test_shards_that_do_not_make_a_whole_are_refused(corpus: Path, tmp_path: Pat
         merge_stores([one, whole], tmp_path / "twice.h5")
     with pytest.raises(DataError, match=r"lists clip '.*', which .* lists too"):
         join_labels([one.with_suffix(".csv"), whole.with_suffix(".csv")], tmp_path / "twice.csv")
+
+
+def test_labels_of_different_class_lists_are_not_joined(tmp_path: Path) -> None:
+    one, other, out = tmp_path / "one.csv", tmp_path / "other.csv", tmp_path / "both.csv"
+    write_labels(one, ["a", "b"], [1, -1], ["shrug", "nod"])
+    write_labels(other, ["c"], [1], ["nod", "shrug"])
+    with pytest.raises(DataError, match=r"other\.csv: class 1 is 'shrug', other files call it 'nod'"):
+        join_labels([one, other], out)
+    write_labels(other, ["c"], [0], ["nod", "shrug"])
+    with pytest.raises(DataError, match=r"other\.csv: 'nod' is class 0, in other files 1"):
+        join_labels([one, other], out)
+    assert not out.exists()
+    write_labels(other, ["c"], [0], ["shrug", "nod"])
+    assert join_labels([one, other], out) == 3
+    assert read_labels(out) == {"a": 1, "b": -1, "c": 0}
 
 
 def test_a_shard_without_recordings_writes_nothing(corpus: Path, tmp_path: Path) -> None:

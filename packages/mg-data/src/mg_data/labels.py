@@ -123,10 +123,11 @@ def join_labels(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
     """Write one labels.csv from several without a common clip; return the number of clips.
 
     Raises:
-        DataError: a clip that two files list, or a class that they name differently.
+        DataError: a clip that two files list, a class that they name differently, or a name of two classes.
     """
     owner: dict[str, str] = {}
-    named: dict[str, str] = {}
+    named: dict[int, str] = {}
+    numbered: dict[str, int] = {}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
@@ -137,8 +138,11 @@ def join_labels(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
         for clip_id, label, name in ([*row, ""][:3] for row in rows):
             if clip_id in owner:
                 raise DataError(f"{path}: lists clip '{clip_id}', which {owner[clip_id]} lists too")
-            if name and named.setdefault(label, name) != name:
-                raise DataError(f"{path}: class {label} is '{name}', other files call it '{named[label]}'")
+            number = int(label)
+            if name and named.setdefault(number, name) != name:
+                raise DataError(f"{path}: class {label} is '{name}', other files call it '{named[number]}'")
+            if name and numbered.setdefault(name, number) != number:
+                raise DataError(f"{path}: '{name}' is class {label}, in other files {numbered[name]}")
             owner[clip_id] = str(path)
             writer.writerow((clip_id, label, name))
     publish_text(out, text.getvalue())
