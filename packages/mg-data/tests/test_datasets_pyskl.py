@@ -152,6 +152,25 @@ def test_import_and_split_by_the_files_own_lists(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "advice"),
+    [
+        (
+            ("xsub_train", "xview_val"),
+            r"kind with --option scheme=NAME \(such as 'xsub', 'xview'\)",
+        ),
+        (("train1", "test2"), "do not begin with a scheme's, such as xsub_train: leave table_out out"),
+    ],
+)
+def test_splits_of_several_schemes_are_told_apart_where_they_can_be(
+    tmp_path: Path, names: tuple[str, str], advice: str
+) -> None:
+    content = {"split": {name: ["p0"] for name in names}, "annotations": [annotation("p0")]}
+    with pytest.raises(UsageError, match=advice):
+        import_pyskl(write(tmp_path / "a.pkl", content), table_out=str(tmp_path / "t.csv"))
+    assert not (tmp_path / "t.csv").exists()
+
+
+@pytest.mark.parametrize(
     ("change", "why"),
     [
         ({"total_frames": 9}, "its total_frames is 9, but keypoint has 4 frames"),

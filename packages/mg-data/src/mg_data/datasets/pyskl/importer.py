@@ -234,13 +234,22 @@ def _split_of(splits: Mapping[str, list[str]], scheme: str) -> dict[str, str]:
     for part, ids in parts.items():
         for name in ids:
             if part_of.setdefault(name, part) != part:
-                kinds = sorted({_shown(name.rpartition("_")[0]) for name in splits} - {"''"})
                 raise UsageError(
                     f"pyskl: {_shown(name)} is in the splits {_shown(prefix + part_of[name])} and "
-                    f"{_shown(prefix + part)}; choose one kind with --option scheme=NAME (such as "
-                    f"{', '.join(kinds[:3]) or 'xsub'})"
+                    f"{_shown(prefix + part)}; {_advice(splits)}"
                 )
     return part_of
+
+
+def _advice(splits: Mapping[str, list[str]]) -> str:
+    """Return what to do about splits of several schemes."""
+    kinds = sorted({_shown(name.rpartition("_")[0]) for name in splits if name.rpartition("_")[0]})
+    if kinds:
+        return f"choose one kind with --option scheme=NAME (such as {', '.join(kinds[:3])})"
+    return (
+        "their names do not begin with a scheme's, such as xsub_train: leave table_out out, and write the "
+        "csv of 'mg data split --table' from those of one scheme"
+    )
 
 
 def _write_table(
