@@ -85,6 +85,13 @@ def test_a_clip_that_is_refused_leaves_nothing_in_the_store(tmp_path: Path) -> N
     with ClipsWriter(
         tmp_path / "clips.h5", dataset="d", class_names=CLASSES, layout="tiny", signals=attributes
     ) as writer:
+        with pytest.raises(StoreError, match="signal 'inertial' holds NaN"):  # of two people, and the first
+            writer.add(
+                clip_id="bad",
+                joints=np.ones((2, 2, 5, 3)),
+                signals={"inertial": np.full((3, 9), np.nan)},
+                **facts,
+            )
         writer.add(clip_id="a", joints=point, signals={"inertial": signal}, **facts)
         for signals, message in (
             ({"inertial": signal * np.nan}, "signal 'inertial' holds NaN or infinity"),

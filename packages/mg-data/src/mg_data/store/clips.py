@@ -87,6 +87,7 @@ class ClipsWriter(StreamingWriter):
         if stop <= start:
             raise StoreError(self.path, f"clip '{clip_id}' has no frames (start {start}, stop {stop})")
         rows: list[tuple[RaggedColumn, NDArray[np.float32], str]] = []
+        joints_column, signals_columns = self._joints, dict(self._signals)
         if self._layout:
             if joints is None:
                 raise StoreError(self.path, f"clip '{clip_id}' lacks joints of layout {self._layout}")
@@ -101,9 +102,8 @@ class ClipsWriter(StreamingWriter):
                     f"clip '{clip_id}': joints hold NaN or infinity",
                     "write a missing point as 0, 0, 0",
                 )
-            if self._joints is None:
-                self._joints = RaggedColumn(self._store, "joints/values", values.shape[1:])
-            rows.append((self._joints, values, f"clip '{clip_id}': joints"))
+            joints_column = self._joints or RaggedColumn(self._store, "joints/values", values.shape[1:])
+            rows.append((joints_column, values, f"clip '{clip_id}': joints"))
         elif joints is not None:
             raise StoreError(
                 self.path, f"clip '{clip_id}' has joints, but no layout was named", "name layout"
@@ -116,12 +116,15 @@ class ClipsWriter(StreamingWriter):
             values = np.asarray(given[name], np.float32)
             if not np.isfinite(values).all():
                 raise StoreError(self.path, f"clip '{clip_id}': signal '{name}' holds NaN or infinity")
-            if name not in self._signals:
-                self._signals[name] = RaggedColumn(self._store, f"features/{name}/values", values.shape[1:])
-            rows.append((self._signals[name], values, f"clip '{clip_id}': signal '{name}'"))
-        # All is looked at before any is added: a clip that is refused leaves nothing behind.
+            column = self._signals.get(name) or RaggedColumn(
+                self._store, f"features/{name}/values", values.shape[1:]
+            )
+            signals_columns[name] = column
+            rows.append((column, values, f"clip '{clip_id}': signal '{name}'"))
+        # All is looked at before any is added: a clip that is refused leaves nothing behind, no shape either.
         for column, values, what in rows:
             column.check(values, what)
+        self._joints, self._signals = joints_column, signals_columns
         for column, values, what in rows:
             column.append(values, what)
         self._seen.add(clip_id)
