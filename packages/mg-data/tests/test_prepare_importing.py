@@ -319,8 +319,9 @@ def test_whole_videos_keep_their_frame_rates_and_need_no_labels(corpus: Path, tm
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_ten_times_the_clips_need_no_more_memory(tmp_path: Path) -> None:
-    """Peak memory of the whole process, measured by the operating system."""
+    """Peak memory of the whole process; ru_maxrss would count what this one had when it started it."""
     peaks = {}
     for videos in (6, 60):
         corpus = tmp_path / f"{videos}"
@@ -328,9 +329,9 @@ def test_ten_times_the_clips_need_no_more_memory(tmp_path: Path) -> None:
             out=corpus, clips=videos * 8, subjects=videos, videos_per_subject=1, size="64x64", console=QUIET
         )
         code = (
-            "import resource, sys; from mg_data.cli.main import main\n"
+            "from mg_data.cli.main import main\n"
             "try: main()\n"
-            "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+            "finally: print(next(x.split()[1] for x in open('/proc/self/status') if x.startswith('VmHWM')))"
         )
         words = ["data", "import", "synthetic", str(corpus), "-o", str(tmp_path / "clips.h5")]
         done = subprocess.run(
