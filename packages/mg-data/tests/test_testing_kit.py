@@ -228,7 +228,7 @@ class Handle(Signal):
         (HalfFlip, "flip-is-an-involution", "twice does not give it back"),
         (FirstRow, "clips-differ", "is the row looked up by clip id?"),
         (FirstRow, "unknown-clip-is-named", "'no-such-clip' was accepted"),
-        (Handle, "can-be-pickled", "pickle"),
+        (Handle, "can-be-pickled", "local object"),
     ],
 )
 def test_faults_of_modalities(faults: Register, fault: type[Signal], check: str, text: str) -> None:
