@@ -212,6 +212,17 @@ def test_compositions_cover_the_simplex_once() -> None:
     assert list(itertools.islice(rows, 1)) == [(0, 0, 0, 20)]
 
 
+@pytest.mark.parametrize(("answer", "tau"), [(0, 0.05), (1, 20.0)])
+def test_the_calibrated_temperature_of_answers_all_right_or_all_wrong_is_its_limit(
+    answer: int, tau: float
+) -> None:
+    # Certainty costs nothing if every answer is right; if every one is wrong, the flattest vote is the best.
+    logits = np.zeros((1, 12, 3))
+    logits[:, :, answer] = 1.0
+    fitted = fit_soft_vote(logits, np.zeros(12, dtype=int))
+    assert fitted.search["calibrated_temperature"] == pytest.approx(tau, rel=1e-3)
+
+
 def test_the_calibrated_temperature_follows_the_scale_of_the_logits() -> None:
     rng = np.random.default_rng(11)
     truth = rng.integers(0, 4, 400)
