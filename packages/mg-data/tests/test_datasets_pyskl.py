@@ -133,6 +133,17 @@ def test_without_scores_a_point_that_is_not_zero_is_seen(tmp_path: Path) -> None
     assert clip.joints[..., 2].sum() == 4 * 17 - 1
 
 
+def test_the_table_never_takes_the_place_of_what_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.pkl", {"split": {"xsub_train": ["p0"]}, "annotations": [annotation("p0")]})
+    names = tmp_path / "names.txt"
+    names.write_text("sit\n")
+    before = path.read_bytes()
+    for file in (path, names):
+        with pytest.raises(UsageError, match=f"option table_out is .*{file.name}, which is read"):
+            import_pyskl(path, classes=str(names), table_out=str(tmp_path / "." / file.name), scheme="xsub")
+    assert (path.read_bytes(), names.read_text()) == (before, "sit\n")
+
+
 def test_import_and_split_by_the_files_own_lists(tmp_path: Path) -> None:
     entries = [annotation(f"p{i}", label=i % 2) for i in range(6)]
     lists = {"xsub_train": ["p0", "p1", "p2"], "xsub_test": ["p3", "p4", "p5"], "xview_train": ["p3", "p0"]}

@@ -119,6 +119,7 @@ def test_keypoints_are_not_video() -> None:
         ({"temporal_strides": (1, 3, 1, 1)}, "each 1 or 2"),
         ({"layers": ()}, "wanted one or more positive"),
         ({"stem_kernel": 4}, "odd kernel"),
+        ({"std": (0.2, 0.0, 0.2)}, "std is .*, wanted numbers above 0"),
         ({"mean": (0.5,)}, "mean has 1 and std 3 numbers, the input has 3 channels"),
     ],
 )

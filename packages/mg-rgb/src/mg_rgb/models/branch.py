@@ -6,6 +6,7 @@ assembled from a library's blocks in the files beside this one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -99,6 +100,8 @@ class VideoBranch(nn.Module):
                 f"video model: mean has {len(means)} and std {len(stds)} numbers, the input has {channels} "
                 "channels: give one of each for every channel"
             )
+        if not all(0 < value < math.inf for value in stds):
+            raise UsageError(f"video model: std is {stds}, wanted numbers above 0")
         if num_classes < 1:
             raise UsageError(f"video model: num_classes is {num_classes}, wanted at least 1")
         self.backbone = backbone.network

@@ -300,7 +300,10 @@ def import_pyskl(
     check_whole("pyskl", "persons", persons, 0, MAX_PERSONS)
     if not source.is_file():
         raise DataError(f"{source}: is no file (wanted an annotation pickle)")
-    table = choose_file("pyskl", "table_out", table_out)
+    names_file, table = choose_file("pyskl", "classes", classes), choose_file("pyskl", "table_out", table_out)
+    for read in (source, names_file):
+        if table is not None and read is not None and table.resolve() == read.resolve():
+            raise UsageError(f"pyskl: option table_out is {read}, which is read: name another file")
     entries, splits = _entries(source)
     # What cannot be used is told when its turn comes, so that --keep-going decides about it.
     checked: list[tuple[str, _Annotation | str]] = []
@@ -326,7 +329,7 @@ def import_pyskl(
         raise DataError(
             f"{source}: a clip has {people} people; choose how many to keep with --option persons=N"
         )
-    class_names = _classes(source, found, choose_file("pyskl", "classes", classes))
+    class_names = _classes(source, found, names_file)
     subjects = _subjects(found, str(subject_pattern))
     notes = _notes(splits, found, people, table)
     if table is not None:
