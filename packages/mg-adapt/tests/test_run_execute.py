@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from mg_adapt.files import file_stamp, is_unchanged
-from mg_data.contract import StoreError
+from mg_adapt.run.execute import Runner
+from mg_data.cli.console import TerminalConsole
+from mg_data.contract import StoreError, UsageError
 from mg_data.store import write_logits
 
 PLUGIN = """
@@ -96,6 +98,11 @@ def call(folder: Path, **options: dict[str, str]) -> tuple[str, list[str]]:
         env={**os.environ, "PYTHONPATH": str(folder.parent / "site")},
     )
     return done.stdout.strip(), sorted(calls.read_text().split()) if calls.exists() else []
+
+
+def test_no_steps_at_once_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--jobs is 0, wanted at least 1"):
+        Runner(tmp_path, TerminalConsole(quiet=True), jobs=0)
 
 
 def test_steps_run_in_the_order_of_their_files_and_once(folder: Path) -> None:

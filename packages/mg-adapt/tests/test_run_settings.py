@@ -125,6 +125,8 @@ def test_words_of_set_that_are_no_changes_are_refused() -> None:
         ({"ablation": {"rows": {"a/b": {}}}}, "row name 'a/b'"),
         ({"ablation": {"seeds": [0, 0]}}, r"\[ablation\] seeds: wanted distinct whole numbers"),
         ({"data": {}}, r"\[data\] lacks dataset"),
+        ({"machine": {"jobs": 0}}, r"\[machine\]: jobs = 0, threads = 0; wanted at least 1 of jobs"),
+        ({"machine": {"threads": -1}}, r"\[machine\]: jobs = 1, threads = -1; .*at least 0 of threads"),
         ({"adapt": 3}, r"\[adapt\] must be a table"),
     ],
 )

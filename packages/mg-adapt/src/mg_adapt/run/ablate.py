@@ -53,7 +53,7 @@ def ablate(
         return StageResult(data={"steps": listing}, text="\n".join(step.name for step in steps))
     with only_run(folder):
         publish_json(folder / "recipe.json", resolved)
-        runner = Runner(folder, console, jobs or settings.machine.jobs, force)
+        runner = Runner(folder, console, settings.machine.jobs if jobs is None else jobs, force)
         try:
             runner.run(steps)
         finally:

@@ -69,7 +69,7 @@ def run(
         return StageResult(data={"steps": listing}, text="\n".join(step.name for step in steps))
     began = time.monotonic()
     with only_run(folder):
-        runner = Runner(folder, console, jobs or settings.machine.jobs, force)
+        runner = Runner(folder, console, settings.machine.jobs if jobs is None else jobs, force)
         runner.run(steps)
         metrics, text = summary.write(folder, settings, resolved, runner.results)
         publish_text(folder / "table.txt", text + "\n")

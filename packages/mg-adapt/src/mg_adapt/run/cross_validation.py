@@ -81,7 +81,7 @@ def cross_validate(
         listing = [{"step": step.name, "stage": step.stage} for step in steps]
         return StageResult(data={"steps": listing}, text="\n".join(step.name for step in steps) + more)
     with only_run(folder):
-        runner = Runner(folder, console, jobs or settings.machine.jobs, force)
+        runner = Runner(folder, console, settings.machine.jobs if jobs is None else jobs, force)
         runner.run(prepared.steps)
         split = read_split(folder / "data" / "split.h5")
         groups = people_of(split, ("train", "val"), wanted)

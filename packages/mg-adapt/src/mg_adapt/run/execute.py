@@ -78,9 +78,11 @@ class Runner:
     """Runs the steps of one run folder."""
 
     def __init__(self, folder: Path, console: Console, jobs: int, force: bool = False) -> None:
+        if jobs < 1:
+            raise UsageError(f"--jobs is {jobs}, wanted at least 1")
         self.folder = folder
         self.console = console
-        self.jobs = max(1, jobs)
+        self.jobs = jobs
         self.force = force
         self.known = registry()
         self.results: dict[str, dict[str, Any]] = {}

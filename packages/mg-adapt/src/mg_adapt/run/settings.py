@@ -134,6 +134,13 @@ class MachineSettings:
     jobs: int = 1
     threads: int = 0
 
+    def __post_init__(self) -> None:
+        if self.jobs < 1 or self.threads < 0:
+            raise UsageError(
+                f"[machine]: jobs = {self.jobs}, threads = {self.threads}; wanted at least 1 of jobs, and at "
+                "least 0 of threads (0: as torch has them)"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
