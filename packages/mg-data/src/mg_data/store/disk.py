@@ -18,6 +18,8 @@ class Disk(io.RawIOBase):
     ``error`` is the first error of the operating system, or None.
     """
 
+    _handle = -1  # if the file cannot be opened, close() is called all the same
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
@@ -106,6 +108,6 @@ class Disk(io.RawIOBase):
 
     def close(self) -> None:
         """Close the file."""
-        if not self.closed:
+        if not self.closed and self._handle >= 0:
             os.close(self._handle)
         super().close()
