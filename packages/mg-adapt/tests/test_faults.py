@@ -474,7 +474,10 @@ def test_whoever_raises_where_it_is_built_or_asked_is_named(
     with pytest.raises(PluginError, match=named + "the target's clips: ValueError: too many$"):
         shot(**{**given, "out": tmp_path / "b"}, checkpoint=tmp_path / "a", set=["recipe.batch_size=32"])
     predict(**asked, batch_size=4)
-    with pytest.raises(PluginError, match=r"^adapter 'refused' \(.+\) failed: IndexError: out of range$"):
+    with pytest.raises(
+        PluginError,
+        match=r"^adapter 'refused' \(.+\) failed at the target's clips: IndexError: out of range$",
+    ):
         adapt(
             console=Talk(), logits=[tmp_path / "t.h5"], split=toy[1], out=tmp_path / "p.h5", adapter="refused"
         )

@@ -125,8 +125,8 @@ def test_words_of_set_that_are_no_changes_are_refused() -> None:
         ({"ablation": {"rows": {"a/b": {}}}}, "row name 'a/b'"),
         ({"ablation": {"seeds": [0, 0]}}, r"\[ablation\] seeds: wanted distinct whole numbers"),
         ({"data": {}}, r"\[data\] lacks dataset"),
-        ({"machine": {"jobs": 0}}, r"\[machine\]: jobs = 0, threads = 0; wanted at least 1 of jobs"),
-        ({"machine": {"threads": -1}}, r"\[machine\]: jobs = 1, threads = -1; .*at least 0 of threads"),
+        ({"machine": {"jobs": 0}}, r"\[machine\] jobs must be at least 1, found 0"),
+        ({"machine": {"threads": -1}}, r"\[machine\] threads must be at least 0, found -1"),
         ({"adapt": 3}, r"\[adapt\] must be a table"),
     ],
 )

@@ -29,14 +29,13 @@ def group_index(groups: ArrayLike | None, rows: int) -> NDArray[np.int64]:
         return np.arange(rows, dtype=np.int64)
     try:
         names = np.asarray(groups)
-        if names.shape != (rows,):
-            raise ScoresError(f"groups: found shape {names.shape}, wanted ({rows},), one for each clip")
-        return np.unique(names, return_inverse=True)[1].astype(np.int64)
+        places = np.unique(names, return_inverse=True)[1]
     except (TypeError, ValueError) as error:
-        if isinstance(error, ScoresError):
-            raise
         # None among texts has no place in their order, and is no group.
         raise ScoresError(f"groups: wanted one text or number for each clip: {error}") from error
+    if names.shape != (rows,):
+        raise ScoresError(f"groups: found shape {names.shape}, wanted ({rows},), one for each clip")
+    return places.astype(np.int64)
 
 
 def _statistics(probs: FloatArray, labels: NDArray[np.int64], metric: IntervalMetric) -> FloatArray:

@@ -134,13 +134,6 @@ class MachineSettings:
     jobs: int = 1
     threads: int = 0
 
-    def __post_init__(self) -> None:
-        if self.jobs < 1 or self.threads < 0:
-            raise UsageError(
-                f"[machine]: jobs = {self.jobs}, threads = {self.threads}; wanted at least 1 of jobs, and at "
-                "least 0 of threads (0: as torch has them)"
-            )
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
@@ -280,15 +273,16 @@ def parse(recipe: Mapping[str, Any]) -> RunSettings:
         raise UsageError("[adapt] rounds must be 0 or 1: the recipe retrains once, from scratch (paper 3.3)")
     if not settings.name:
         raise UsageError("name: the recipe needs one, which the run folder is called by")
-    for where, number in (
-        ("seed", settings.seed),
-        ("[adapt] folds", settings.adapt.folds),
-        ("[machine] threads", settings.machine.threads),
-        *((f"[branches.{branch.name}] dann", branch.dann) for branch in settings.branches),
-        *((f"[ablation.rows.{row.name}] dann", row.dann) for row in settings.ablation.rows),
+    for where, number, least in (
+        ("seed", settings.seed, 0),
+        ("[adapt] folds", settings.adapt.folds, 0),
+        ("[machine] jobs", settings.machine.jobs, 1),
+        ("[machine] threads", settings.machine.threads, 0),
+        *((f"[branches.{branch.name}] dann", branch.dann, 0) for branch in settings.branches),
+        *((f"[ablation.rows.{row.name}] dann", row.dann, 0) for row in settings.ablation.rows),
     ):
-        if not number >= 0:
-            raise UsageError(f"{where} must be at least 0, found {number}")
+        if not number >= least:
+            raise UsageError(f"{where} must be at least {least}, found {number}")
     for part in settings.adapt.use:
         if part not in ("train", "val"):
             raise UsageError(f"[adapt] use: '{part}' is no labelled part, wanted train or val or both")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mg_adapt.adapters import model_votes
+from mg_adapt.blame import blamed, named
 from mg_adapt.files import file_digest
 from mg_adapt.folds import people_of
 from mg_adapt.recipe import overlay_options
@@ -26,7 +27,6 @@ from mg_adapt.target import (
 from mg_data.contract import (
     AdapterSpec,
     Console,
-    MgError,
     PluginError,
     PseudoLabels,
     StageResult,
@@ -180,14 +180,8 @@ def _inputs(stores: Sequence[LogitsStore], split: SplitStore, params: Path | Non
 def _choose(spec: AdapterSpec, scores: TargetScores, options: Mapping[str, Any]) -> PseudoLabels:
     """Return an adapter's answer; PluginError if it raises or is no choice of distinct target clips."""
     choose = resolve(spec.factory)
-    try:
+    with blamed(named("adapters", spec.name), lambda: "the target's clips"):
         return _checked(choose(scores, **options), scores, spec.name)
-    except MgError:
-        raise
-    except Exception as error:  # whatever a stranger's adapter raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        owner = registry().version_of("adapters", spec.name)
-        raise PluginError(f"adapter '{spec.name}' ({owner}) failed: {reason}") from error
 
 
 def _checked(found: PseudoLabels, scores: TargetScores, adapter: str) -> PseudoLabels:
